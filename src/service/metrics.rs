@@ -3,6 +3,7 @@
 
 use super::{
     Service, ServiceError,
+    certificates::End,
     config::Config,
     job::Work,
     keys::Caller,
@@ -43,6 +44,7 @@ struct Settled {
 struct Moment {
     running: Vec<(Work, RunningJob)>,
     streams: Vec<StreamEnd>,
+    certificates: Vec<End>,
     began: Timestamp,
     now: Timestamp,
 }
@@ -79,6 +81,7 @@ pub(super) fn text(service: &Service, caller: &Caller) -> Result<String, Service
     let mut moment = Moment {
         running: all_running(service),
         streams: if all { service.places.streams() } else { Vec::new() },
+        certificates: if all { service.certificates.ends() } else { Vec::new() },
         began: service.began,
         now: service.now(),
     };
@@ -229,6 +232,7 @@ impl Collector for Moment {
         let mut out = Writer { encoder };
         self.at_work(&mut out)?;
         self.of_streams(&mut out)?;
+        self.of_certificates(&mut out)?;
         let up = (self.now.as_millis() - self.began.as_millis()).max(0) as f64 / 1000.0;
         let up = BTreeMap::from([(Vec::new(), up)]);
         out.gauges("rekeep_service_up_seconds", "How long the service has run", &up)
@@ -396,6 +400,16 @@ impl Moment {
         });
         let help = "The end of the newest snapshot that a stream committed";
         out.gauges("rekeep_stream_last_commit_timestamp_seconds", help, &ends.collect())
+    }
+
+    /// When the service's own certificates end.
+    fn of_certificates(&self, out: &mut Writer<'_>) -> fmt::Result {
+        let ends = self.certificates.iter().map(|end| {
+            let labels = pairs([("use", end.of.as_str()), ("file", &end.file)]);
+            (labels, end.at.as_millis() as f64 / 1000.0)
+        });
+        let help = "When what TLS is spoken with ends: the first of a file that nothing in it follows";
+        out.gauges("rekeep_certificate_expiry_timestamp_seconds", help, &ends.collect())
     }
 
     fn at_work(&self, out: &mut Writer<'_>) -> fmt::Result {

@@ -7,6 +7,7 @@
 mod audit;
 mod board;
 mod briefs;
+mod certificates;
 mod claim;
 pub mod config;
 mod console;
@@ -112,6 +113,9 @@ pub enum ServiceError {
     /// Something is in the way.
     #[error("{0}")]
     Conflict(String),
+    /// It is not any more what whoever asks has seen.
+    #[error("{0}")]
+    Stale(String),
     /// What was asked makes no sense.
     #[error("{0}")]
     Invalid(String),
@@ -129,7 +133,7 @@ impl ServiceError {
     pub fn kind(&self) -> ErrorKind {
         match self {
             Self::Config(ConfigError::Io { .. }) | Self::Listen { .. } => ErrorKind::Io,
-            Self::Config(ConfigError::Changed { .. }) | Self::Conflict(_) => ErrorKind::Contended,
+            Self::Config(ConfigError::Changed { .. }) | Self::Conflict(_) | Self::Stale(_) => ErrorKind::Contended,
             Self::Config(_) | Self::Open(_) | Self::Invalid(_) | Self::Forbidden(_) => ErrorKind::InvalidInput,
             Self::State(StateError::InUse { .. }) => ErrorKind::Locked,
             Self::State(_) => ErrorKind::Io,
@@ -178,6 +182,7 @@ pub struct Service {
     stopping: AtomicBool,
     dispatcher: Mutex<Option<JoinHandle<()>>>,
     auditor: audit::Auditor,
+    certificates: certificates::Certificates,
     /// The newest backups of routines that others made, as far as somebody had to look.
     elsewhere: Mutex<HashMap<String, Timestamp>>,
     began: Timestamp,
@@ -188,7 +193,15 @@ pub struct Service {
 /// # Errors
 /// [`ConfigError`] with everything that is wrong.
 pub fn load(file: &ConfigFile, registry: &Registry) -> Result<Config, ConfigError> {
-    file.load_with(&|config| sources::unknown(registry, config))
+    let more = |config: &Config| sources::unknown(registry, config);
+    file.load_with(&more, &|config| sources::doubts(registry, config))
+}
+
+/// Says what is probably meant otherwise.
+fn tell_doubts(doubts: &[String]) {
+    for words in doubts {
+        tracing::warn!("{words}");
+    }
 }
 
 impl Service {
@@ -198,6 +211,7 @@ impl Service {
     /// [`ServiceError`] with everything that is wrong with the configuration.
     pub fn start(options: ServiceOptions) -> Result<Arc<Self>, ServiceError> {
         let config = load(&options.file, &options.registry)?;
+        tell_doubts(&options.file.doubts());
         let state = State::open(&options.state)?;
         let now = options.clock.now();
         let desk = Desk::new(&config, &state, now)?;
@@ -220,6 +234,7 @@ impl Service {
             stopping: AtomicBool::new(false),
             dispatcher: Mutex::default(),
             auditor: audit::Auditor::default(),
+            certificates: certificates::Certificates::default(),
             elsewhere: Mutex::default(),
             began: now,
         });
@@ -257,6 +272,10 @@ impl Service {
         let value = edit(&mut config)?;
         self.check(&config)?;
         self.file.save(&config)?;
+        // What is doubtful since this change.
+        let before = self.config().doubts();
+        let doubts = config.doubts().into_iter().filter(|doubt| !before.contains(doubt));
+        tell_doubts(&doubts.map(|doubt| doubt.to_string()).collect::<Vec<_>>());
         self.let_count(config)?;
         Ok(value)
     }
@@ -268,6 +287,7 @@ impl Service {
     pub fn reload(&self) -> Result<(), ServiceError> {
         let _alone = self.changing.lock().unwrap_or_else(PoisonError::into_inner);
         let config = load(&self.file, &self.registry)?;
+        tell_doubts(&self.file.doubts());
         self.let_count(config)
     }
 

@@ -162,6 +162,9 @@ pub struct RestoreTimestampRequest {
 /// The earliest time that is taken for milliseconds.
 const FIRST_MILLIS: i64 = 1_000_000_000_000;
 
+/// The latest: the end of the year 9999.
+const LAST_MILLIS: i64 = 253_402_300_799_999;
+
 /// Names of collections, as they are and as they are to be.
 type Names = Vec<(String, Option<String>)>;
 
@@ -297,7 +300,8 @@ impl Service {
     ) -> Result<RestorePlan, ServiceError> {
         let config = self.config();
         check_agent(&config, request.secret_agent.as_ref())?;
-        if request.time < FIRST_MILLIS {
+        // Seconds would be the beginning of time, and microseconds the newest backup.
+        if !(FIRST_MILLIS..=LAST_MILLIS).contains(&request.time) {
             return Err(invalid(format!("time {} is not in milliseconds since 1970", request.time)));
         }
         if request.routine.is_empty() {

@@ -77,28 +77,62 @@ pub fn cluster_options(config: &Config, cluster: &Cluster, options: &mut Options
     Ok(())
 }
 
-/// What no connector knows: sources, and options of them.
+/// What no connector knows: sources, targets of drills, and options of them.
 #[must_use]
 pub fn unknown(registry: &Registry, config: &Config) -> Vec<Finding> {
     let mut found = Vec::new();
-    let mut say = |name: &str, field: &str, words: String| {
-        let path = ["backup-routines", name, field].map(str::to_owned).to_vec();
-        found.push(Finding { path, words });
-    };
     for (name, routine) in &config.routines {
-        let Some((url, scheme)) = routine.source.as_ref().and_then(|url| Some((url, url.split_once(':')?.0))) else {
-            continue;
+        let mut say = |field: &str, words: String| {
+            let path = ["backup-routines", name, field].map(str::to_owned).to_vec();
+            found.push(Finding { path, words });
         };
-        if !registry.connectors().any(|connector| connector.scheme() == scheme) {
-            let known: Vec<String> =
-                registry.connectors().map(|connector| format!("{}:", connector.scheme())).collect();
-            say(name, "source", format!("`{scheme}:` is not one of {}", known.join(", ")));
-            continue;
-        }
-        for option in routine.source_options.iter().flatten().map(|(option, _)| option) {
-            if !registry.knows(url, Role::Source, option) {
-                say(name, "source-options", format!("`{scheme}:` has no option `{option}`"));
+        let drill = routine.drill.as_ref();
+        let target = drill.and_then(|drill| drill.target.as_ref());
+        let given = [
+            ("source", "", "source-options", routine.source.as_ref(), routine.source_options.as_ref(), Role::Source),
+            ("drill", "target: ", "drill", target, drill.and_then(|drill| drill.target_options.as_ref()), Role::Target),
+        ];
+        for (field, part, options_field, url, options, role) in given {
+            let Some((url, scheme)) = url.and_then(|url| Some((url, url.split_once(':')?.0))) else { continue };
+            if let Some(known) = schemes_without(registry, scheme) {
+                say(field, format!("{part}`{scheme}:` is not one of {known}"));
+                continue;
             }
+            for option in options.into_iter().flatten().map(|(option, _)| option) {
+                if !registry.knows(url, role, option) {
+                    say(options_field, format!("{part}`{scheme}:` has no option `{option}`"));
+                }
+            }
+        }
+    }
+    found
+}
+
+/// The schemes that there are, if this is none of them.
+fn schemes_without(registry: &Registry, scheme: &str) -> Option<String> {
+    let known: Vec<&str> = registry.connectors().map(|connector| connector.scheme()).collect();
+    (!known.contains(&scheme)).then(|| known.iter().map(|known| format!("{known}:")).collect::<Vec<_>>().join(", "))
+}
+
+/// What is allowed and never is, and what is never allowed.
+#[must_use]
+pub fn doubts(registry: &Registry, config: &Config) -> Vec<Finding> {
+    let mut found = Vec::new();
+    let mut say = |path: &[&str], words: String| {
+        found.push(Finding { path: path.iter().map(|&part| part.to_owned()).collect(), words });
+    };
+    for allowed in &config.service.restore_targets {
+        let scheme = allowed.split_once(':').map_or("", |(scheme, _)| scheme);
+        if let Some(known) = schemes_without(registry, scheme) {
+            let shown = super::config::hidden_url(allowed);
+            say(&["service", "restore-targets"], format!("no target begins with `{shown}`: they begin with {known}"));
+        }
+    }
+    for (name, routine) in &config.routines {
+        let target = routine.drill.as_ref().and_then(|drill| drill.target.as_ref());
+        if target.is_some_and(|target| !super::reach::is_allowed(config, target)) {
+            let words = "target: nothing of service.restore-targets allows it: each drill will fail";
+            say(&["backup-routines", name, "drill"], words.to_owned());
         }
     }
     found

@@ -1,6 +1,9 @@
 //! The configuration over the interface: shown without secrets, changed as a whole or by name, written back.
 
-use crate::world::{ROUTINE, World};
+use crate::{
+    client::request,
+    world::{ROUTINE, World},
+};
 use serde_json::json;
 
 fn file(world: &World) -> String {
@@ -62,6 +65,45 @@ fn what_somebody_writes_by_hand_meanwhile_is_not_lost() {
     world.ask("PUT", "/v1/config/policies/p", Some(&json!({ "parallel": 5 }))).is(200);
 }
 
+/// Two people look at the same, and one after the other changes it: the second does not take back what the first has done.
+#[test]
+fn a_change_of_what_somebody_else_has_changed_since_is_refused_if_that_is_asked_for() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    world.start();
+    let tag = |world: &World, path: &str| {
+        let head = world.ask("GET", path, None).is(200).head;
+        head.lines().find_map(|line| line.strip_prefix("etag: ")).unwrap().to_owned()
+    };
+    let change = |world: &World, method: &str, path: &str, tag: &str, body: Option<&serde_json::Value>| {
+        let head = [("content-type", "application/json"), ("if-match", tag)];
+        request(world.address(), method, path, &head, body.map(serde_json::Value::to_string).as_deref())
+    };
+    let path = "/v1/config/policies/once";
+    let (seen, whole_seen, whole) = (tag(&world, path), tag(&world, "/v1/config"), world.get("/v1/config"));
+    assert_eq!((tag(&world, path), tag(&world, "/v1/config")), (seen.clone(), whole_seen.clone()));
+    change(&world, "PUT", path, &seen, Some(&json!({ "parallel": 3 }))).is(200);
+    for (method, body) in [("PUT", Some(json!({ "parallel": 4 }))), ("DELETE", None)] {
+        let told = change(&world, method, path, &seen, body.as_ref()).is(412);
+        assert!(told.error().contains("changed since"), "{told:?}");
+    }
+    change(&world, "PUT", "/v1/config", &whole_seen, Some(&whole)).is(412);
+    assert_eq!(world.get(path), json!({ "parallel": 3 }));
+    // One of several, and any.
+    let several = format!("\"0\", {}", tag(&world, path));
+    change(&world, "PUT", path, &several, Some(&json!({ "parallel": 5 }))).is(200);
+    change(&world, "PUT", path, "*", Some(&json!({ "parallel": 6 }))).is(200);
+    change(&world, "PUT", path, "odd", Some(&json!({ "parallel": 7 }))).is(412);
+    world.ask("PUT", path, Some(&json!({ "parallel": 8 }))).is(200);
+    // A secret that changes is a change, though it is shown as before.
+    let cluster = |password: &str| json!({ "seed-nodes": [{ "host-name": "h", "port": 1 }], "credentials": { "user": "u", "password": password } });
+    world.ask("POST", "/v1/config/clusters/c", Some(&cluster("one"))).is(201);
+    let seen = tag(&world, "/v1/config/clusters/c");
+    world.ask("PUT", "/v1/config/clusters/c", Some(&cluster("two"))).is(200);
+    change(&world, "DELETE", "/v1/config/clusters/c", &seen, None).is(412);
+    change(&world, "DELETE", "/v1/config/clusters/c", &tag(&world, "/v1/config/clusters/c"), None).is(204);
+}
+
 #[test]
 fn what_makes_no_sense_is_refused_and_changes_nothing() {
     let mut world = World::new();
@@ -85,6 +127,12 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
             "odd",
         ),
         ("/v1/config/policies/p", json!({ "parallel": 0 }), "parallel"),
+        ("/v1/config/policies/p", json!({ "encryption": { "mode": "AES265" } }), "AES265"),
+        (
+            "/v1/config/routines/r",
+            json!({ "interval-cron": "@daily", "source": "sqlite:x", "storage": "local", "max-age": 0 }),
+            "max-age",
+        ),
         ("/v1/config/policies/p", json!({ "parallel": 70_000 }), "parallel"),
         ("/v1/config/storage/s", json!({}), "exactly one"),
         ("/v1/config/clusters/a%2Fb", json!({ "seed-nodes": [{ "host-name": "h", "port": 1 }] }), "name"),
@@ -104,6 +152,28 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
     ] {
         let told = world.ask("POST", path, Some(&body)).is(400);
         assert!(told.error().contains(words), "{body}: {told:?}");
+    }
+    // What the next start would refuse.
+    for (field, value, words) in [
+        ("http", json!({ "address": "nonsense" }), "no address"),
+        ("http", json!({ "address": "192.0.2.1" }), "answered to anybody"),
+        ("http", json!({ "disabled": true }), "neither http nor https"),
+        ("https", json!({ "cert-file": "/nowhere/c.pem", "key-file": "/nowhere/k.pem" }), "/nowhere/c.pem"),
+        ("logger", json!({ "level": "LOUD" }), "LOUD"),
+        ("logger", json!({ "format": "XML" }), "XML"),
+    ] {
+        let mut whole = world.get("/v1/config");
+        whole["service"][field] = value;
+        let told = world.ask("PUT", "/v1/config", Some(&whole)).is(400).error();
+        assert!(told.contains(words), "{told}");
+    }
+    for (drill, words) in [
+        (json!({ "target": "sqlit:/x" }), "`sqlit:` is not one of"),
+        (json!({ "target": "sqlite:/x", "target-options": { "odd": 1 } }), "has no option `odd`"),
+    ] {
+        let routine = json!({ "interval-cron": "@daily", "source": "sqlite:x", "storage": "local", "drill": drill });
+        let told = world.ask("POST", "/v1/config/routines/r", Some(&routine)).is(400).error();
+        assert!(told.contains(words), "{told}");
     }
     let mut whole = world.get("/v1/config");
     whole["service"]["hooks"] = json!({ "h": { "command": ["/bin/sh", "-c", "touch /tmp/x"] } });

@@ -173,7 +173,7 @@ fn without_keys_only_this_host_is_answered_unless_that_is_said() {
     world.stop();
     world.configure(ROUTINE, "  http:\n    address: 192.0.2.1\n");
     match world.try_start() {
-        Err(error @ ServiceError::Open(_)) => assert!(error.to_string().contains("api-keys"), "{error}"),
+        Err(error @ ServiceError::Config(_)) => assert!(error.to_string().contains("api-keys"), "{error}"),
         other => panic!("{other:?}"),
     }
     world.configure(ROUTINE, "  without-authentication: true\n  http:\n    address: 0.0.0.0\n");

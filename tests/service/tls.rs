@@ -1,6 +1,7 @@
 //! TLS: who is answered, who is not, and certificates that are changed while it runs.
 
 use crate::world::{ROUTINE, World};
+use rekeep::record::{Clock, Timestamp};
 use rustls::{
     ClientConfig, ClientConnection, HandshakeKind, RootCertStore, StreamOwned,
     pki_types::{CertificateDer, PrivateKeyDer, PrivatePkcs8KeyDer, ServerName, pem::PemObject as _},
@@ -67,6 +68,18 @@ fn ask_as(
     }
 }
 
+/// A connection that trusts the authority of the service's own certificate.
+fn connected(to: SocketAddr) -> StreamOwned<ClientConnection, TcpStream> {
+    let mut roots = RootCertStore::empty();
+    roots.add(certificates("loopback-ca.pem").remove(0)).unwrap();
+    let provider = Arc::new(rustls::crypto::ring::default_provider());
+    let config = ClientConfig::builder_with_provider(provider).with_safe_default_protocol_versions().unwrap();
+    let config = config.with_root_certificates(roots).with_no_client_auth();
+    let name = ServerName::try_from("127.0.0.1").unwrap();
+    let connection = ClientConnection::new(Arc::new(config), name).unwrap();
+    StreamOwned::new(connection, TcpStream::connect(to).unwrap())
+}
+
 fn configure(world: &World, more: &str) {
     fs::copy(fixture("loopback.pem"), world.path("cert.pem")).unwrap();
     fs::copy(fixture("loopback.key"), world.path("key.pem")).unwrap();
@@ -98,6 +111,68 @@ fn it_answers_by_tls_and_a_stranger_is_not_taken_for_it() {
     let _ = clear.read_to_end(&mut told);
     assert!(!String::from_utf8_lossy(&told).contains("200"));
     assert!(ask(https(&world), "loopback-ca.pem", false, "/health").is_ok());
+}
+
+#[test]
+fn a_sender_of_too_much_by_tls_reads_why_it_was_refused() {
+    let mut world = World::new();
+    configure(&world, "");
+    world.start();
+    let mut stream = connected(https(&world));
+    let length = 10 << 20;
+    write!(
+        stream,
+        "POST /v1/restore/full HTTP/1.1\r\nhost: h\r\ncontent-type: application/json\r\ncontent-length: {length}\r\n\r\n"
+    )
+    .unwrap();
+    stream.write_all(&vec![b'x'; length]).unwrap();
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).unwrap();
+    assert!(answer.starts_with("HTTP/1.1 413 "), "{answer}");
+}
+
+/// A clock that stands.
+struct At(&'static str);
+
+impl Clock for At {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.parse::<jiff::Timestamp>().unwrap().as_millisecond())
+    }
+}
+
+/// The certificate ends at 2126-10-28, the authority of clients a week later.
+#[test]
+fn certificates_that_end_soon_are_told_of_before_they_end() {
+    let ca = fixture("client-ca.pem");
+    for (day, words) in [
+        ("2026-12-01T00:00:00Z", &[][..]),
+        ("2126-10-01T00:00:00Z", &[]),
+        (
+            "2126-10-20T00:00:00Z",
+            &["cert.pem: the service’s own certificate ends at 2126-10-28", "an authority of clients ends at"],
+        ),
+        (
+            "2126-10-29T00:00:00Z",
+            &["cert.pem: the service’s own certificate ended at 2126-10-28", "an authority of clients ends at"],
+        ),
+    ] {
+        let mut world = World::new();
+        configure(&world, &format!("    client-auth: request\n    client-ca-file: {}\n", ca.display()));
+        world.start_by(Arc::new(At(day)));
+        let answer = ask(https(&world), "loopback-ca.pem", true, "/metrics").unwrap();
+        let name = "rekeep_certificate_expiry_timestamp_seconds{use=\"";
+        let told: Vec<&str> = answer.lines().filter_map(|line| line.strip_prefix(name)).collect();
+        assert_eq!(told.len(), 2, "{answer}");
+        let ends = |begin: &str, end: &str| told.iter().any(|line| line.starts_with(begin) && line.ends_with(end));
+        assert!(
+            ends("server\",file=", "cert.pem\"} 4948891015.0") && ends("client-authority\"", "} 4949497124.0"),
+            "{told:?}"
+        );
+        let page =
+            ask(https(&world), "loopback-ca.pem", true, "/console/").unwrap().replace("&#39;", "’").replace('\'', "’");
+        assert_eq!(page.matches("class=\"notice").count(), words.len(), "{day}: {page}");
+        assert!(words.iter().all(|words| page.contains(words)), "{day}: {page}");
+    }
 }
 
 /// A session that is taken up brings along what was verified when it began, and a certificate may have ended since.

@@ -116,6 +116,10 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<Status, Failure
     let file = ConfigFile::at(config);
     let settings = load(&file, &context.registry).map_err(ServiceError::from)?;
     if args.check {
+        http::check_files(&settings)?;
+        for words in file.doubts() {
+            context.out.line(format_args!("{words}"));
+        }
         context.out.line(format_args!("{config}: nothing is wrong with it"));
         return Ok(Status::Done);
     }

@@ -10,7 +10,7 @@ use crate::{
     ops::drill::SampleSize,
     service::{cron::Schedule, window::Window},
 };
-use std::fmt;
+use std::{fmt, net::IpAddr};
 
 /// What somebody may be told of.
 pub(in crate::service) const EVENTS: [&str; 6] = ["success", "incomplete", "failure", "canceled", "skip", "missing"];
@@ -32,6 +32,11 @@ impl fmt::Display for Finding {
 
 /// The longest name.
 const MAX_NAME_BYTES: usize = 128;
+
+/// A path of these parts.
+pub(super) fn path_of(parts: &[&str]) -> Vec<String> {
+    parts.iter().map(|&part| part.to_owned()).collect()
+}
 
 struct Check<'a> {
     config: &'a Config,
@@ -68,7 +73,7 @@ pub(super) fn findings(config: &Config) -> Vec<Finding> {
 
 impl Check<'_> {
     fn say(&mut self, path: &[&str], words: impl Into<String>) {
-        self.found.push(Finding { path: path.iter().map(|&part| part.to_owned()).collect(), words: words.into() });
+        self.found.push(Finding { path: path_of(path), words: words.into() });
     }
 
     fn names(&mut self) {
@@ -191,6 +196,9 @@ impl Check<'_> {
                 self.say(&[at, name, "retention"], "incremental: not of more fulls than are kept");
             }
         }
+        if let Some(Err(words)) = policy.encryption.as_ref().map(crate::service::folders::check_mode) {
+            self.say(&[at, name, "encryption"], words);
+        }
         if policy.parallel == Some(0) || policy.parallel.is_some_and(|parallel| parallel > 256) {
             self.say(&[at, name, "parallel"], "it is from 1 to 256");
         }
@@ -295,6 +303,9 @@ impl Check<'_> {
         }
         if let Some(Err(words)) = routine.window.as_deref().map(Window::parse) {
             self.say(&[at, name, "window"], words);
+        }
+        if routine.max_age == Some(0) {
+            self.say(&[at, name, "max-age"], "0: no backup would ever be young enough");
         }
         if routine.jitter.is_some_and(|jitter| jitter > 86_400) {
             self.say(&[at, name, "jitter"], "it is a day at most");
@@ -449,6 +460,14 @@ impl Check<'_> {
                 self.say(&["service", "https"], "client-crl-file needs client-ca-file and client-auth");
             }
         }
+        self.listening(settings);
+        let logger = settings.logger.clone().unwrap_or_default();
+        if let Some(Err(words)) = logger.level.as_deref().map(crate::service::log::level) {
+            self.say(&["service", "logger"], format!("level: {words}"));
+        }
+        if let Some(Err(words)) = logger.format.as_deref().map(str::parse::<crate::service::log::LogFormat>) {
+            self.say(&["service", "logger"], format!("format: {words}"));
+        }
         let writer = settings.logger.as_ref().and_then(|logger| logger.file_writer.as_ref());
         if writer.is_some_and(|writer| writer.filename.trim().is_empty()) {
             self.say(&["service", "logger"], "file-writer: it needs filename");
@@ -496,6 +515,50 @@ impl Check<'_> {
             self.say(&["service", "hooks"], format!("{name}: it has no command"));
         }
     }
+}
+
+impl Check<'_> {
+    /// Where it listens, and to whom: what the next start would refuse.
+    fn listening(&mut self, settings: &ServiceSettings) {
+        let http = settings.http.clone().unwrap_or_default();
+        let https = settings.https.clone().filter(|https| https.disabled != Some(true));
+        if http.disabled == Some(true) && https.is_none() {
+            self.say(&["service", "http"], "neither http nor https is to be listened on");
+        }
+        let needs_key = !settings.api_keys.is_empty() || settings.without_authentication == Some(true);
+        let needs_certificate =
+            https.as_ref().is_some_and(|https| https.client_auth.as_deref() == Some("require-and-verify"));
+        let said = [
+            ("http", http.address.filter(|_| http.disabled != Some(true)), needs_key),
+            ("https", https.and_then(|https| https.address), needs_key || needs_certificate),
+        ];
+        for (name, address, is_guarded) in said {
+            let Some(address) = address.filter(|address| !address.is_empty()) else { continue };
+            match address_of(&address) {
+                None => self.say(&["service", name], format!("address: `{address}` is no address: write numbers")),
+                // In clear that of all networks is that of a file of the backup service, and answers this host alone.
+                Some(ip) if !is_guarded && !ip.is_loopback() && !(name == "http" && ip.is_unspecified()) => {
+                    self.say(&["service", name], format!("address: {}", open_to_anybody(ip)));
+                }
+                Some(_) => {}
+            }
+        }
+    }
+}
+
+/// An address to listen on.
+pub(in crate::service) fn address_of(text: &str) -> Option<IpAddr> {
+    let text = if text == "localhost" { "127.0.0.1" } else { text };
+    text.trim_matches(['[', ']']).parse().ok()
+}
+
+/// What lets others than this host in.
+pub(in crate::service) const OPEN_UP: &str = "To answer others, add a key (`rekeep serve key` prints the lines below `service: api-keys:`), or the line \
+                       `without-authentication: true` below `service:`";
+
+/// Why an address is not listened on.
+pub(in crate::service) fn open_to_anybody(address: IpAddr) -> String {
+    format!("{address} would be answered to anybody. {OPEN_UP}")
 }
 
 /// Whether a client can send this in front of a path, and a router take it: others would be asked for in vain, or stop the service at

@@ -67,6 +67,8 @@ pub struct ConfigFile {
     path: Option<PathBuf>,
     /// The hash of what was read or written last.
     known: Arc<Mutex<Option<blake3::Hash>>>,
+    /// What was doubtful in what was read last, each with its line.
+    doubts: Arc<Mutex<Vec<String>>>,
 }
 
 impl ConfigFile {
@@ -75,7 +77,7 @@ impl ConfigFile {
     pub fn at(place: &str) -> Self {
         let is_url = place.starts_with("http://") || place.starts_with("https://");
         let path = (!is_url).then(|| PathBuf::from(place));
-        Self { place: place.to_owned(), path, known: Arc::default() }
+        Self { place: place.to_owned(), path, known: Arc::default(), doubts: Arc::default() }
     }
 
     /// Whether changes can be written back.
@@ -95,14 +97,24 @@ impl ConfigFile {
     /// # Errors
     /// [`ConfigError`] with everything that is wrong.
     pub fn load(&self) -> Result<Config, ConfigError> {
-        self.load_with(&|_| Vec::new())
+        self.load_with(&|_| Vec::new(), &|_| Vec::new())
     }
 
-    /// The same, with what somebody else finds wrong with it.
+    /// What of that which was read last makes sense and is probably meant otherwise: for people, each with its line.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<String> {
+        self.doubts.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The same as [`Self::load`], with what somebody else finds wrong and doubtful with it.
     ///
     /// # Errors
     /// [`ConfigError`] with everything that is wrong.
-    pub fn load_with(&self, more: &dyn Fn(&Config) -> Vec<Finding>) -> Result<Config, ConfigError> {
+    pub fn load_with(
+        &self,
+        more: &dyn Fn(&Config) -> Vec<Finding>,
+        doubts: &dyn Fn(&Config) -> Vec<Finding>,
+    ) -> Result<Config, ConfigError> {
         let text = match &self.path {
             Some(path) => read(path),
             None => download(&self.place),
@@ -110,6 +122,10 @@ impl ConfigFile {
         let failed = |reason| ConfigError::Io { operation: "reading", place: self.place.clone(), reason };
         let text = text.map_err(failed)?;
         let config = checked(&text, &self.place, more)?;
+        let doubts: Vec<Finding> = config.doubts().into_iter().chain(doubts(&config)).collect();
+        let located = Located::of(&text);
+        let words = doubts.iter().map(|doubt| format!("{}{}: {doubt}", self.place, at(located.line(&doubt.path))));
+        *self.doubts.lock().unwrap_or_else(PoisonError::into_inner) = words.collect();
         self.keep_in_mind(text.as_bytes());
         Ok(config)
     }
@@ -331,10 +347,36 @@ backup-routines:
     }
 
     #[test]
+    fn what_is_doubtful_is_told_with_its_line_and_counts() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("c.yml");
+        let text = |name: &str| {
+            let hook = format!("service:\n  webhooks: [{{url: 'https://h.example/x', routines: [{name}]}}]\n");
+            GOOD.replace("service:\n", &hook)
+        };
+        let file = ConfigFile::at(&path.to_string_lossy());
+        std::fs::write(&path, text("hourly")).unwrap();
+        file.load().unwrap();
+        assert_eq!(file.doubts(), Vec::<String>::new());
+        std::fs::write(&path, text("houly")).unwrap();
+        file.load().unwrap();
+        let told = file.doubts();
+        assert!(
+            told.len() == 1 && told[0].contains("c.yml:2: service.webhooks: ") && told[0].contains("`houly`"),
+            "{told:?}"
+        );
+    }
+
+    #[test]
     fn what_is_wrong_is_told_with_its_line() {
         for (from, to, line, words) in [
             ("port: 8081", "prot: 8081", 3, "prot"),
             ("port: 8081", "context-path: '/:x'", 3, "context-path"),
+            ("port: 8081", "address: nonsense", 3, "address"),
+            ("port: 8081", "address: 192.0.2.1", 3, "answered to anybody"),
+            ("port: 8081", "disabled: true", 3, "neither"),
+            ("  http:", "  logger: { level: LOUD }\n  http:", 2, "LOUD"),
+            ("  http:", "  logger: { format: XML }\n  http:", 2, "XML"),
             ("port: 8081", "context-path: '/a b'", 3, "context-path"),
             ("port: 8081", "context-path: '/a/../b'", 3, "context-path"),
             ("  hourly:\n", "  hourly: [\n", 2, ""),

@@ -3,6 +3,7 @@
 
 pub(in crate::service) mod check;
 mod cluster;
+mod doubts;
 mod drill;
 mod file;
 mod hidden;
@@ -63,6 +64,12 @@ impl Config {
     #[must_use]
     pub fn findings(&self) -> Vec<Finding> {
         check::findings(self)
+    }
+
+    /// What makes sense, and is probably meant otherwise.
+    #[must_use]
+    pub fn doubts(&self) -> Vec<Finding> {
+        doubts::doubts(self)
     }
 
     /// Whether a routine backs up to files, and to no repository.

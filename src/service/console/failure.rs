@@ -32,6 +32,7 @@ impl From<ServiceError> for Failure {
         let status = match &error {
             ServiceError::NotFound { .. } => StatusCode::NOT_FOUND,
             ServiceError::Conflict(_) => StatusCode::CONFLICT,
+            ServiceError::Stale(_) => StatusCode::PRECONDITION_FAILED,
             ServiceError::Open(_) | ServiceError::Forbidden(_) => StatusCode::FORBIDDEN,
             ServiceError::Stopping => StatusCode::SERVICE_UNAVAILABLE,
             ServiceError::Config(ConfigError::Io { .. }) | ServiceError::State(_) | ServiceError::Listen { .. } => {

@@ -8,7 +8,11 @@ use super::{
     page::{Nav, Page},
     plot, show,
 };
-use crate::service::{job::Work, keys::Scope};
+use crate::service::{
+    certificates::{End, Nearness},
+    job::Work,
+    keys::Scope,
+};
 use axum::{extract::State, response::Response};
 use maud::{Markup, html};
 use serde::Deserialize;
@@ -39,7 +43,9 @@ pub(super) async fn show(
     let visitor = visit.clone();
     let mut all = console.wait(move |console| console.sources(&visitor, None)).await?;
     all.sort_by(|one, other| (one.health, &one.name).cmp(&(other.health, &other.name)));
-    let body = body(&visit, &which, &all);
+    // It is the affair of whoever sees all of it.
+    let near = if visit.caller.may_all_routines() { console.service.certificates.near(visit.now) } else { Vec::new() };
+    let body = body(&visit, &which, &all, &near);
     Ok(Page { visit: &visit, title: "Sources", nav: Nav::Sources, refresh: Some(10), body }.answer())
 }
 
@@ -48,7 +54,7 @@ fn address(visit: &Visit, which: &Which, page: usize) -> String {
     visit.at(&format!("?state={}&q={}{page}", show::encoded(&which.state), show::encoded(&which.q)))
 }
 
-fn body(visit: &Visit, which: &Which, all: &[Source]) -> Markup {
+fn body(visit: &Visit, which: &Which, all: &[Source], near: &[End]) -> Markup {
     let wanted = which.q.to_lowercase();
     let is_meant = |source: &&Source| {
         (which.state.is_empty() || source.health.as_str() == which.state)
@@ -70,6 +76,9 @@ fn body(visit: &Visit, which: &Which, all: &[Source]) -> Markup {
                 input #q type="search" name="q" value=(which.q) placeholder="Name or address";
                 button type="submit" { "Find" }
             }
+        }
+        @for end in near {
+            p.notice.warn[end.nearness(visit.now) == Nearness::Soon].bad[end.nearness(visit.now) == Nearness::Over] { (show::cut(&end.words(visit.now), 400)) }
         }
         div #live hx-get=(here) hx-select="#live" hx-swap="outerHTML" hx-trigger="every 5s" {
             (tiles(visit, which, all))

@@ -9,7 +9,7 @@ mod run;
 
 pub(super) use keep::keep;
 pub(super) use listing::listed;
-pub(super) use options::check_encryption;
+pub(super) use options::{check_encryption, check_mode};
 pub(super) use restore::{Chain, FilesPlan, carry_out, chain, one};
 pub(super) use run::{Run, back_up, clear};
 

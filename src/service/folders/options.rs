@@ -21,6 +21,11 @@ fn mode(encryption: &Encryption) -> Result<Option<&'static str>, String> {
     }
 }
 
+/// Whether there is such a mode: a misspelt one would mean something else where files are written.
+pub(in crate::service) fn check_mode(encryption: &Encryption) -> Result<(), String> {
+    mode(encryption).map(drop)
+}
+
 /// Whether files can be encrypted so.
 pub(in crate::service) fn check_encryption(encryption: &Encryption) -> Result<(), String> {
     let keys = [encryption.key_file.is_some(), encryption.key_env.is_some(), encryption.key_secret.is_some()];

@@ -72,6 +72,7 @@ impl From<ServiceError> for Refusal {
                 StatusCode::INTERNAL_SERVER_ERROR
             }
             ServiceError::Config(ConfigError::Changed { .. }) | ServiceError::Conflict(_) => StatusCode::CONFLICT,
+            ServiceError::Stale(_) => StatusCode::PRECONDITION_FAILED,
             ServiceError::Config(_) | ServiceError::Invalid(_) => StatusCode::BAD_REQUEST,
             ServiceError::Open(_) | ServiceError::Forbidden(_) => StatusCode::FORBIDDEN,
             ServiceError::NotFound { .. } => StatusCode::NOT_FOUND,

@@ -11,10 +11,20 @@ use crate::service::{
     config::{Config, check::is_name, hide, keep_hidden, lean},
     keys::{Caller, Scope},
 };
-use axum::{Extension, Json, extract::State, http::StatusCode};
+use axum::{
+    Extension, Json,
+    extract::State,
+    http::{
+        HeaderMap, StatusCode,
+        header::{ETAG, HeaderName, IF_MATCH},
+    },
+};
 use serde::{Serialize, de::DeserializeOwned};
 use serde_json::Value;
-use std::collections::BTreeMap;
+use std::{
+    collections::BTreeMap,
+    hash::{BuildHasher as _, RandomState},
+};
 use utoipa_axum::{router::OpenApiRouter, routes};
 
 /// Something as it is shown: without secrets, and without what says nothing.
@@ -22,6 +32,35 @@ fn shown(value: &impl Serialize) -> Json<Value> {
     let mut json = lean(value);
     hide(&mut json);
     Json(json)
+}
+
+/// Something as it is shown, with what its present state is known by.
+type Tagged = ([(HeaderName, String); 1], Json<Value>);
+
+fn tagged(tags: &RandomState, value: &impl Serialize) -> Tagged {
+    ([(ETAG, tag(tags, value))], shown(value))
+}
+
+/// What a state is known by until the service ends: secrets count, and cannot be found out from it, since nobody knows the hash's key.
+fn tag(tags: &RandomState, value: &impl Serialize) -> String {
+    format!("\"{:016x}\"", tags.hash_one(lean(value).to_string()))
+}
+
+/// The states that a change is meant for, if whoever asks says that.
+fn meant(headers: &HeaderMap) -> Option<Vec<String>> {
+    headers.contains_key(IF_MATCH).then(|| {
+        let said = headers.get_all(IF_MATCH).iter().filter_map(|value| value.to_str().ok());
+        said.flat_map(|value| value.split(',')).map(|one| one.trim().to_owned()).collect()
+    })
+}
+
+/// Refuses a change of what somebody else has changed since it was seen.
+fn is_meant(meant: Option<&[String]>, tags: &RandomState, stored: &impl Serialize) -> Result<(), ServiceError> {
+    let own = tag(tags, stored);
+    if meant.is_none_or(|meant| meant.iter().any(|one| *one == own || one == "*")) {
+        return Ok(());
+    }
+    Err(ServiceError::Stale("it was changed since you saw it (If-Match): look at it again".to_owned()))
 }
 
 /// What came, with the secrets that came back hidden as they are stored.
@@ -52,19 +91,18 @@ fn keeps_what_the_file_says(before: &Config, after: &Config) -> Result<(), Servi
 
 /// Shows the whole configuration, secrets hidden
 #[utoipa::path(get, path = "/v1/config", tag = "Configuration", responses(
-    (status = 200, description = "The configuration", body = Config),
+    (status = 200, description = "The configuration", body = Config, headers(("ETag" = String, description = "What its present state is known by"))),
     (status = 401, description = "A key is needed", body = Refusal), (status = 403, description = "The key may not", body = Refusal)
 ))]
-pub(super) async fn whole(
-    State(app): State<App>,
-    Extension(caller): Extension<Caller>,
-) -> Result<Json<Value>, Refusal> {
+pub(super) async fn whole(State(app): State<App>, Extension(caller): Extension<Caller>) -> Result<Tagged, Refusal> {
     may_of_all(&caller, Scope::Configure)?;
-    Ok(shown(&*app.service.config()))
+    Ok(tagged(&app.tags, &*app.service.config()))
 }
 
 /// Puts another configuration in its place; `[secret]` keeps what is stored
-#[utoipa::path(put, path = "/v1/config", tag = "Configuration", request_body = Config, responses(
+#[utoipa::path(put, path = "/v1/config", tag = "Configuration",
+    params(("If-Match" = Option<String>, Header, description = "The ETag of what is to be changed")), request_body = Config, responses(
+    (status = 412, description = "It is not any more what If-Match names", body = Refusal),
     (status = 200, description = "It counts"),
     (status = 400, description = "It makes no sense", body = Refusal),
     (status = 409, description = "The file was changed since it was read", body = Refusal),
@@ -73,13 +111,19 @@ pub(super) async fn whole(
 pub(super) async fn replace(
     State(app): State<App>,
     Extension(caller): Extension<Caller>,
+    headers: HeaderMap,
     Body(new): Body<Config>,
 ) -> Result<StatusCode, Refusal> {
     may_of_all(&caller, Scope::Admin)?;
+    let (meant, tags) = (meant(&headers), app.tags.clone());
     app.wait(move |service| {
         service.change(|config| {
+            is_meant(meant.as_deref(), &tags, config)?;
             let new = with_secrets(&new, config)?;
             keeps_what_the_file_says(config, &new)?;
+            if new.service.https != config.service.https {
+                super::check_files(&new)?;
+            }
             *config = new;
             Ok(())
         })
@@ -119,8 +163,10 @@ fn put<T: Serialize + DeserializeOwned>(
     what: &'static str,
     name: &str,
     new: &T,
+    is_meant: impl FnOnce(&T) -> Result<(), ServiceError>,
 ) -> Result<(), ServiceError> {
     let stored = map.get_mut(name).ok_or_else(|| ServiceError::NotFound { what, name: name.to_owned() })?;
+    is_meant(stored)?;
     *stored = with_secrets(new, stored)?;
     Ok(())
 }
@@ -131,10 +177,10 @@ fn take<T>(
     what: &'static str,
     name: &str,
     users: &[String],
+    is_meant: impl FnOnce(&T) -> Result<(), ServiceError>,
 ) -> Result<(), ServiceError> {
-    if !map.contains_key(name) {
-        return Err(ServiceError::NotFound { what, name: name.to_owned() });
-    }
+    let stored = map.get(name).ok_or_else(|| ServiceError::NotFound { what, name: name.to_owned() })?;
+    is_meant(stored)?;
     if let Some(user) = users.first() {
         return Err(ServiceError::Conflict(format!("the {what} `{name}` is used by the routine `{user}`")));
     }
@@ -174,7 +220,7 @@ macro_rules! section {
             /// Shows one
             #[utoipa::path(get, path = $one, tag = "Configuration", operation_id = concat!("get_", stringify!($module)),
                 params(("name" = String, Path, description = "Its name")), responses(
-                (status = 200, description = "It", body = $type),
+                (status = 200, description = "It", body = $type, headers(("ETag" = String, description = "What its present state is known by"))),
                 (status = 404, description = "There is none", body = Refusal),
                 (status = 401, description = "A key is needed", body = Refusal), (status = 403, description = "The key may not", body = Refusal)
             ))]
@@ -182,11 +228,11 @@ macro_rules! section {
                 State(app): State<App>,
                 Extension(caller): Extension<Caller>,
                 Path(name): Path<String>,
-            ) -> Result<Json<Value>, Refusal> {
+            ) -> Result<Tagged, Refusal> {
                 may(&caller, Scope::Configure)?;
                 let own: Own<$type> = $own;
                 match app.service.config().$field.get(&name).filter(|one| own(&caller, &name, one)) {
-                    Some(found) => Ok(shown(found)),
+                    Some(found) => Ok(tagged(&app.tags, found)),
                     None => Err(ServiceError::NotFound { what: $what, name }.into()),
                 }
             }
@@ -212,7 +258,9 @@ macro_rules! section {
 
             /// Changes one; `[secret]` keeps what is stored
             #[utoipa::path(put, path = $one, tag = "Configuration", operation_id = concat!("put_", stringify!($module)),
-                params(("name" = String, Path, description = "Its name")), request_body = $type, responses(
+                params(("name" = String, Path, description = "Its name"), ("If-Match" = Option<String>, Header, description = "The ETag of what is to be changed")),
+                request_body = $type, responses(
+                (status = 412, description = "It is not any more what If-Match names", body = Refusal),
                 (status = 200, description = "It counts"),
                 (status = 400, description = "It makes no sense", body = Refusal),
                 (status = 404, description = "There is none", body = Refusal),
@@ -223,16 +271,24 @@ macro_rules! section {
                 State(app): State<App>,
                 Extension(caller): Extension<Caller>,
                 Path(name): Path<String>,
+                headers: HeaderMap,
                 Body(new): Body<$type>,
             ) -> Result<StatusCode, Refusal> {
                 may_of_all(&caller, Scope::Configure)?;
-                app.wait(move |service| service.change(|config| super::put(&mut config.$field, $what, &name, &new))).await?;
+                let (meant, tags) = (meant(&headers), app.tags.clone());
+                app.wait(move |service| {
+                    service.change(|config| {
+                        super::put(&mut config.$field, $what, &name, &new, |stored| is_meant(meant.as_deref(), &tags, stored))
+                    })
+                })
+                .await?;
                 Ok(StatusCode::OK)
             }
 
             /// Takes one out
             #[utoipa::path(delete, path = $one, tag = "Configuration", operation_id = concat!("delete_", stringify!($module)),
-                params(("name" = String, Path, description = "Its name")), responses(
+                params(("name" = String, Path, description = "Its name"), ("If-Match" = Option<String>, Header, description = "The ETag of what is to go")), responses(
+                (status = 412, description = "It is not any more what If-Match names", body = Refusal),
                 (status = 204, description = "It is gone"),
                 (status = 404, description = "There is none", body = Refusal),
                 (status = 409, description = "A routine uses it", body = Refusal),
@@ -242,13 +298,15 @@ macro_rules! section {
                 State(app): State<App>,
                 Extension(caller): Extension<Caller>,
                 Path(name): Path<String>,
+                headers: HeaderMap,
             ) -> Result<StatusCode, Refusal> {
                 may_of_all(&caller, Scope::Configure)?;
+                let (meant, tags) = (meant(&headers), app.tags.clone());
                 app.wait(move |service| {
                     service.change(|config| {
                         let uses: fn(&crate::service::config::Routine, &str) -> bool = $users;
                         let users = users(config, |routine| uses(routine, &name));
-                        take(&mut config.$field, $what, &name, &users)
+                        take(&mut config.$field, $what, &name, &users, |stored| is_meant(meant.as_deref(), &tags, stored))
                     })
                 })
                 .await?;

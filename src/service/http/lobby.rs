@@ -7,7 +7,10 @@ use hyper::body::{Body, Frame, Incoming, SizeHint};
 use std::{
     collections::BTreeMap,
     pin::Pin,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll},
 };
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore};
@@ -40,7 +43,13 @@ impl Lobby {
             self.let_one_go();
         }
         let permit = Arc::clone(&self.room).acquire_owned().await.ok();
-        let guest = Guest { lobby: Arc::clone(self), leave: Arc::default(), since: Mutex::default(), _permit: permit };
+        let guest = Guest {
+            lobby: Arc::clone(self),
+            leave: Arc::default(),
+            since: Mutex::default(),
+            unread: Arc::default(),
+            _permit: permit,
+        };
         guest.is_waited_for();
         guest
     }
@@ -62,6 +71,8 @@ pub(super) struct Guest {
     leave: Arc<Notify>,
     /// Its place among those that are waited for.
     since: Mutex<Option<u64>>,
+    /// Whether it has said something since the last request that was read to its end.
+    unread: Arc<AtomicBool>,
     _permit: Option<OwnedSemaphorePermit>,
 }
 
@@ -75,6 +86,15 @@ impl Guest {
         waiting.next += 1;
         waiting.guests.insert(place, Arc::clone(&self.leave));
         *since = Some(place);
+    }
+
+    /// Whether it has said something that nobody has read to its end.
+    pub(super) fn unread(&self) -> Arc<AtomicBool> {
+        Arc::clone(&self.unread)
+    }
+
+    fn is_read(&self) {
+        self.unread.store(false, Ordering::Relaxed);
     }
 
     /// The service has to do something.
@@ -114,6 +134,7 @@ impl Awaited {
     pub(super) fn new(body: Incoming, guest: &Arc<Guest>) -> Self {
         if body.is_end_stream() {
             guest.waits();
+            guest.is_read();
         }
         Self { body, guest: Arc::clone(guest) }
     }
@@ -128,8 +149,12 @@ impl Body for Awaited {
         context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
         let polled = Pin::new(&mut self.body).poll_frame(context);
-        if matches!(polled, Poll::Ready(None | Some(Err(_)))) || self.body.is_end_stream() {
+        let is_read = matches!(polled, Poll::Ready(None)) || self.body.is_end_stream();
+        if is_read || matches!(polled, Poll::Ready(Some(Err(_)))) {
             self.guest.waits();
+        }
+        if is_read {
+            self.guest.is_read();
         }
         polled
     }

@@ -20,6 +20,7 @@ mod tls;
 mod unique;
 
 pub use server::{Server, serve};
+pub use tls::check_files;
 
 use super::{Service, ServiceError, console::Console};
 use axum::{Router, extract::DefaultBodyLimit, middleware, response::IntoResponse as _};
@@ -37,6 +38,8 @@ pub struct App {
     pub(super) service: Arc<Service>,
     pub(super) limits: Arc<Limits>,
     console: Arc<Console>,
+    /// What states of the configuration are told apart by.
+    tags: std::hash::RandomState,
     /// The document, once it is made.
     document: Arc<std::sync::OnceLock<String>>,
 }
@@ -139,6 +142,7 @@ pub fn router(service: &Arc<Service>) -> Result<Router, ServiceError> {
         service: Arc::clone(service),
         limits: Arc::new(Limits::new(config.service.rate())),
         console: Console::new(service).map_err(crate::ops::OpsError::from)?,
+        tags: std::hash::RandomState::new(),
         document: Arc::default(),
     };
     let (router, mut document) = described();

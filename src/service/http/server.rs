@@ -7,7 +7,14 @@ use super::{
     patient::Patient,
     tls::{self, Tls},
 };
-use crate::service::{Service, ServiceError, config::Config, console::Encrypted};
+use crate::service::{
+    Service, ServiceError,
+    config::{
+        Config,
+        check::{OPEN_UP, address_of, open_to_anybody},
+    },
+    console::Encrypted,
+};
 use axum::{Router, body::Body, extract::Request, response::Response};
 use hyper::body::Incoming;
 use hyper_util::{
@@ -37,6 +44,9 @@ const LAST_ANSWERS: Duration = Duration::from_secs(10);
 
 /// The most of a head.
 const MAX_HEAD_BYTES: usize = 64 * 1024;
+
+/// How often what ends soon is said.
+const LOOK_AT_CERTIFICATES: Duration = Duration::from_hours(12);
 
 /// A server that listens.
 pub struct Server {
@@ -99,16 +109,12 @@ fn clear_address(config: &Config, port: Option<u16>) -> Result<Option<SocketAddr
     Ok(Some(SocketAddr::new(address, port.or(http.port).unwrap_or(8080))))
 }
 
-const OPEN_UP: &str = "To answer others, add a key (`rekeep serve key` prints the lines below `service: api-keys:`), or the line \
-                       `without-authentication: true` below `service:`";
-
 fn open(address: IpAddr) -> ServiceError {
-    ServiceError::Open(format!("{address} would be answered to anybody. {OPEN_UP}"))
+    ServiceError::Open(open_to_anybody(address))
 }
 
 fn parsed(address: &str) -> Result<IpAddr, ServiceError> {
-    let address = if address == "localhost" { "127.0.0.1" } else { address };
-    address.trim_matches(['[', ']']).parse().map_err(|_| ServiceError::Listen {
+    address_of(address).ok_or_else(|| ServiceError::Listen {
         place: address.to_owned(),
         reason: "it is no address: write numbers".to_owned(),
     })
@@ -122,7 +128,7 @@ pub fn serve(service: &Arc<Service>, port: Option<u16>) -> Result<Server, Servic
     let config = service.config();
     let clear = clear_address(&config, port)?;
     let https = config.service.https.clone().filter(|https| https.disabled != Some(true));
-    let tls = https.as_ref().map(|https| Tls::new(&config, https)).transpose()?.map(Arc::new);
+    let tls = https.as_ref().map(|https| Tls::new(service, &config, https)).transpose()?.map(Arc::new);
     let is_guarded = !config.service.api_keys.is_empty()
         || config.service.without_authentication == Some(true)
         || https.as_ref().is_some_and(|https| https.client_auth.as_deref() == Some("require-and-verify"));
@@ -168,10 +174,21 @@ pub fn serve(service: &Arc<Service>, port: Option<u16>) -> Result<Server, Servic
             |error: std::io::Error| ServiceError::Listen { place: address.to_string(), reason: error.to_string() };
         let listener = runtime.block_on(async { bind(address) }).map_err(failed)?;
         addresses[at] = Some(listener.local_addr().map_err(failed)?);
+        if let Some(tls) = &tls {
+            runtime.spawn(tell_ends(Arc::clone(tls)));
+        }
         tasks.push(runtime.spawn(listen(listener, tls, router.clone(), patience, Arc::clone(&lobby), stopped.clone())));
     }
     let [http, https] = addresses;
     Ok(Server { http, https, runtime, stop, tasks })
+}
+
+/// Says again and again what ends soon: nobody reads what was said at a start weeks ago.
+async fn tell_ends(tls: Arc<Tls>) {
+    loop {
+        tokio::time::sleep(LOOK_AT_CERTIFICATES).await;
+        tls.tell_ends();
+    }
 }
 
 fn bind(address: SocketAddr) -> std::io::Result<TcpListener> {
@@ -275,6 +292,7 @@ async fn speak<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 
     watcher: hyper_util::server::graceful::Watcher,
 ) {
     let (router, guest) = (router.clone(), Arc::clone(guest));
+    let unread = guest.unread();
     let answer = hyper::service::service_fn(move |request: Request<Incoming>| {
         let (router, secured, guest) = (router.clone(), secured.clone(), Arc::clone(&guest));
         async move {
@@ -304,7 +322,7 @@ async fn speak<S: tokio::io::AsyncRead + tokio::io::AsyncWrite + Unpin + Send + 
         .timer(TokioTimer::new())
         .header_read_timeout(patience.head)
         .max_buf_size(MAX_HEAD_BYTES)
-        .serve_connection(TokioIo::new(Patient::new(stream, patience.taking)), answer);
+        .serve_connection(TokioIo::new(Patient::new(stream, patience.taking, unread)), answer);
     if let Err(error) = watcher.watch(connection).await {
         tracing::debug!(%peer, "a connection broke: {error}");
     }

@@ -3,7 +3,8 @@
 use crate::{
     connector::aerospike::tls::for_listener,
     service::{
-        ServiceError,
+        Service, ServiceError,
+        certificates::{End, Nearness, Use, end_of},
         config::{Config, HttpsSettings, Secrets, Suites},
     },
 };
@@ -25,6 +26,8 @@ type Stamps = Vec<Option<(SystemTime, u64)>>;
 
 /// What connections are made with, as the files are.
 pub(super) struct Tls {
+    /// Who is told when certificates end.
+    service: Arc<Service>,
     settings: HttpsSettings,
     /// Where the key's password is looked up.
     config: Arc<Config>,
@@ -36,10 +39,32 @@ impl Tls {
     ///
     /// # Errors
     /// [`ServiceError::Listen`] that names the one that is wrong.
-    pub(super) fn new(config: &Arc<Config>, settings: &HttpsSettings) -> Result<Self, ServiceError> {
+    pub(super) fn new(
+        service: &Arc<Service>,
+        config: &Arc<Config>,
+        settings: &HttpsSettings,
+    ) -> Result<Self, ServiceError> {
         let stamps = stamps(settings);
-        let current = Mutex::new((Arc::new(read(config, settings)?), stamps));
-        Ok(Self { settings: settings.clone(), config: Arc::clone(config), current })
+        let (read, ends) = read(config, settings)?;
+        let current = Mutex::new((Arc::new(read), stamps));
+        let (service, config) = (Arc::clone(service), Arc::clone(config));
+        service.certificates.put(ends);
+        let tls = Self { service, settings: settings.clone(), config, current };
+        tls.tell_ends();
+        Ok(tls)
+    }
+
+    /// Says what ends soon, or has ended.
+    pub(super) fn tell_ends(&self) {
+        let now = self.service.now();
+        for end in self.service.certificates.near(now) {
+            let words = end.words(now);
+            if end.nearness(now) == Nearness::Over {
+                tracing::error!("{words}");
+            } else {
+                tracing::warn!("{words}");
+            }
+        }
     }
 
     /// As the files are now; as they were if they are wrong.
@@ -48,9 +73,11 @@ impl Tls {
         let now = stamps(&self.settings);
         if now != current.1 {
             match read(&self.config, &self.settings) {
-                Ok(config) => {
+                Ok((config, ends)) => {
                     current.0 = Arc::new(config);
                     tracing::info!("read certificate and key again");
+                    self.service.certificates.put(ends);
+                    self.tell_ends();
                 }
                 Err(error) => tracing::error!("the former certificate goes on: {error}"),
             }
@@ -58,6 +85,16 @@ impl Tls {
         }
         Arc::clone(&current.0)
     }
+}
+
+/// Whether the next start could listen by TLS with what a configuration names.
+///
+/// # Errors
+/// [`ServiceError::Invalid`] that names the file that is wrong.
+pub fn check_files(config: &Config) -> Result<(), ServiceError> {
+    let https = config.service.https.as_ref().filter(|https| https.disabled != Some(true));
+    let read = https.map_or(Ok(()), |https| read(config, https).map(drop));
+    read.map_err(|error| ServiceError::Invalid(error.to_string()))
 }
 
 fn stamps(settings: &HttpsSettings) -> Stamps {
@@ -74,10 +111,12 @@ fn wrong(place: &str, reason: impl std::fmt::Display) -> ServiceError {
     ServiceError::Listen { place: place.to_owned(), reason: reason.to_string() }
 }
 
-fn read(config: &Config, settings: &HttpsSettings) -> Result<ServerConfig, ServiceError> {
+/// How connections are made, and when what that takes ends.
+fn read(config: &Config, settings: &HttpsSettings) -> Result<(ServerConfig, Vec<End>), ServiceError> {
     let cert_file = settings.cert_file.as_deref().unwrap_or_default();
     let key_file = settings.key_file.as_deref().unwrap_or_default();
     let chain = certificates(cert_file)?;
+    let mut ends: Vec<End> = end_of(Use::Server, cert_file, chain.iter().map(AsRef::as_ref)).into_iter().collect();
     let password = settings.key_file_password.as_ref();
     let password = password.map(|password| Secrets::new(config, None, None)?.get(&password.0)).transpose();
     let password = password.map_err(|words| wrong("service.https.key-file-password", words))?;
@@ -88,7 +127,7 @@ fn read(config: &Config, settings: &HttpsSettings) -> Result<ServerConfig, Servi
     let provider = Arc::new(provider);
     let builder = ServerConfig::builder_with_provider(Arc::clone(&provider));
     let builder = builder.with_protocol_versions(versions).map_err(|error| wrong("TLS", error))?;
-    let mut config = match verifier(settings, &provider)? {
+    let mut config = match verifier(settings, &provider, &mut ends)? {
         Some(verifier) => builder.with_client_cert_verifier(verifier),
         None => builder.with_no_client_auth(),
     }
@@ -100,7 +139,7 @@ fn read(config: &Config, settings: &HttpsSettings) -> Result<ServerConfig, Servi
         config.session_storage = Arc::new(NoServerSessionStorage {});
         config.send_tls13_tickets = 0;
     }
-    Ok(config)
+    Ok((config, ends))
 }
 
 fn certificates(path: &str) -> Result<Vec<CertificateDer<'static>>, ServiceError> {
@@ -130,6 +169,7 @@ fn asks_for_certificates(settings: &HttpsSettings) -> bool {
 fn verifier(
     settings: &HttpsSettings,
     provider: &Arc<rustls::crypto::CryptoProvider>,
+    ends: &mut Vec<End>,
 ) -> Result<Option<Arc<dyn ClientCertVerifier>>, ServiceError> {
     let mode = settings.client_auth.as_deref().unwrap_or("none");
     if mode == "none" {
@@ -138,14 +178,20 @@ fn verifier(
     let path = settings.client_ca_file.as_deref();
     let path = path.ok_or_else(|| wrong("service.https", format!("client-auth {mode} needs client-ca-file")))?;
     let mut roots = RootCertStore::empty();
-    for certificate in certificates(path)? {
+    let authorities = certificates(path)?;
+    ends.extend(end_of(Use::ClientAuthority, path, authorities.iter().map(AsRef::as_ref)));
+    for certificate in authorities {
         roots.add(certificate).map_err(|error| wrong(path, error))?;
     }
     let builder = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), Arc::clone(provider));
     let builder = if mode == "request" { builder.allow_unauthenticated() } else { builder };
     let (builder, path) = match settings.client_crl_file.as_deref() {
         None => (builder, path),
-        Some(path) => (builder.with_crls(revoked(path)?).enforce_revocation_expiration(), path),
+        Some(path) => {
+            let lists = revoked(path)?;
+            ends.extend(end_of(Use::RevocationList, path, lists.iter().map(AsRef::as_ref)));
+            (builder.with_crls(lists).enforce_revocation_expiration(), path)
+        }
     };
     builder.build().map(Some).map_err(|error| wrong(path, error))
 }

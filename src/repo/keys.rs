@@ -21,7 +21,7 @@ mod vectors;
 pub use super::role::{Capability, Role};
 pub use crypto::Suite;
 pub use sign::{LeaseKey, Party, Signer};
-pub use slots::{SlotInfo, Unsound, add_slot, mend, remove_slot, slots, unsound};
+pub use slots::{SlotInfo, Unsound, add_slot, both_are_folders, mend, remove_slot, slots, unsound};
 
 pub(super) use epoch::CAPSULE_BYTES;
 pub(super) use sign::{PUBLIC_BYTES, SIGNATURE_BYTES, lease_of, lease_signed, object_digest};
@@ -41,25 +41,7 @@ pub const FORMAT: u32 = 1;
 /// The name of the object that makes a folder a repository.
 pub const CONFIG: &str = "rekeep.json";
 
-/// The folders of a repository: where one of them holds anything, `init` makes no other.
-pub const FOLDERS: [&str; 16] = [
-    "keys/",
-    "packs/",
-    "index/",
-    "snapshots/",
-    "forgotten/",
-    "checkpoints/",
-    "leases/",
-    "trash/",
-    "promises/",
-    "damage/",
-    "drills/",
-    "claims/",
-    "audit/",
-    "parity/",
-    "settings/",
-    COPIES,
-];
+pub use super::names::FOLDERS;
 
 /// Something that keeps keys for others: wraps the key of a slot and unwraps it again.
 pub trait KeyWrapper: Send + Sync {

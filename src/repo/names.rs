@@ -5,9 +5,30 @@ use crate::{
     repo::{
         ObjectName, RepoError, SnapshotId,
         object::{self, ObjectKind},
+        storage::Listed,
     },
 };
 use serde::{Deserialize, Serialize};
+
+/// The folders of a repository: where one of them holds anything, `init` makes no other.
+pub const FOLDERS: [&str; 16] = [
+    "keys/",
+    "packs/",
+    "index/",
+    "snapshots/",
+    "forgotten/",
+    "checkpoints/",
+    "leases/",
+    "trash/",
+    "promises/",
+    "damage/",
+    "drills/",
+    "claims/",
+    "audit/",
+    "parity/",
+    "settings/",
+    "copies/",
+];
 
 /// `index/<name>`.
 pub(in crate::repo) fn index_path(name: &ObjectName) -> String {
@@ -71,11 +92,8 @@ pub(in crate::repo) fn fit(path: &str) -> Fit {
         }
         ["leases", id, number] => is_hex(id, 32) && (is_number(number) || number == "end"),
         // A listing names the folder itself only where it is none.
-        [
-            "keys" | "packs" | "index" | "snapshots" | "forgotten" | "checkpoints" | "leases" | "trash" | "promises"
-            | "damage" | "drills" | "claims" | "audit" | "parity" | "settings" | "copies",
-        ]
-        | ["copies", "keys"] => return Fit::Blocked,
+        [folder] if FOLDERS.iter().any(|it| it.strip_suffix('/') == Some(folder)) => return Fit::Blocked,
+        ["copies", "keys"] => return Fit::Blocked,
         ["packs", folder] if is_hex(folder, 2) => return Fit::Blocked,
         ["snapshots" | "leases", id] if is_hex(id, 32) => return Fit::Blocked,
         _ => false,
@@ -87,6 +105,12 @@ pub(in crate::repo) fn fit(path: &str) -> Fit {
         false if is_within() => Fit::Blocked,
         false => Fit::Foreign,
     }
+}
+
+/// What a listing of a folder shows to stand in its place, or in that of one above it, and to be no folder.
+pub(in crate::repo) fn in_its_place<'l>(folder: &str, listed: &'l [Listed]) -> Option<&'l str> {
+    let is_above = |name: &str| folder.strip_prefix(name).is_some_and(|rest| rest.starts_with('/'));
+    listed.iter().map(|object| &*object.name).find(|name| is_above(name))
 }
 
 /// What lies under `snapshots/<S>/0` of a fenced lease.

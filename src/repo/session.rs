@@ -30,6 +30,7 @@ use super::{
     names,
     object::{self, ObjectKind},
 };
+use crate::repo::error::HIDES;
 use crate::report::{Warning, WarningKind};
 use left::Left;
 use pending::Pending;
@@ -84,6 +85,10 @@ impl WriteSession {
         let (presence, warnings, share) = match begun {
             Ok(((mut presence, mut warnings), share)) => {
                 warnings.extend(weak);
+                if inner.is_blocked("settings/") {
+                    let words = format!("settings {HIDES}: what is written now gets no parity");
+                    warnings.push(Warning::new(WarningKind::ObjectHides, "settings", words));
+                }
                 presence.distrust(&inner.bad_packs.all());
                 (presence, warnings, share)
             }

@@ -250,8 +250,12 @@ fn what_stands_in_the_place_of_a_whole_folder_stops_deletions_and_only_what_need
         assert_eq!(ran.code, Some(0), "{what}: {ran:?}");
         assert!(files(&world.path("out")) == source, "{what}");
     };
-    for name in ["keys", "copies", "index", "snapshots", "packs", "leases", "trash", "damage", "checkpoints"] {
-        for how in ["file", "link", "pipe"] {
+    // Nothing is needed or goes by what these hold.
+    let idle = ["promises", "drills", "claims", "audit", "parity", "settings"];
+    let used =
+        ["keys", "copies", "index", "snapshots", "packs", "leases", "trash", "damage", "checkpoints", "forgotten"];
+    for name in used.into_iter().chain(idle) {
+        for how in if idle.contains(&name) { &["link"][..] } else { &["file", "link", "pipe"] } {
             let what = format!("{how} in the place of {name}");
             let (place, away) = (world.repo().join(name), world.path("away"));
             let was_there = place.exists();
@@ -292,8 +296,8 @@ fn what_stands_in_the_place_of_a_whole_folder_stops_deletions_and_only_what_need
                     let ran = world.run(command);
                     assert!(!ran.err.contains("panicked") && ran.code != Some(101), "{what}: {command:?}: {ran:?}");
                     if command == ["prune"] {
-                        // Keys say nothing of what is needed, and checkpoints only save another upload.
-                        let hides = !["keys", "copies", "checkpoints"].contains(&name);
+                        // Keys say nothing of what is needed.
+                        let hides = !["keys", "copies"].contains(&name) && !idle.contains(&name);
                         assert_eq!(ran.code, Some(i32::from(hides)), "{what}: {ran:?}");
                         assert!(!hides || ran.err.contains(name), "{what}: {ran:?}");
                     }
@@ -318,6 +322,64 @@ fn what_stands_in_the_place_of_a_whole_folder_stops_deletions_and_only_what_need
     assert!(world.run(&["verify", "--read-data", "--restore"]).code == Some(0));
     world.ok(&["prune"]);
     restores("at the end");
+}
+
+#[test]
+fn slots_are_made_and_removed_only_where_both_of_each_can_be() {
+    let world = World::new();
+    folder(&world);
+    world.backup(&["files:s"]);
+    fs::write(world.path("new"), "another").unwrap();
+    let added = world.json(&["key", "add", "--new-password-file", "new"])["name"].as_str().unwrap().to_owned();
+    let whole = files(&world.repo());
+    for name in ["keys", "copies"] {
+        let (place, away) = (world.repo().join(name), world.path("away"));
+        fs::rename(&place, &away).unwrap();
+        block(&place, "link");
+        world.ok(&["key", "list"]).says(&[&added]);
+        for command in [&["key", "remove", &added][..], &["key", "add", "--new-password-file", "new"]] {
+            world.run(command).fails(1, &[name, "hides what may be there"]);
+        }
+        fs::remove_file(&place).unwrap();
+        fs::rename(&away, &place).unwrap();
+        assert!(files(&world.repo()) == whole, "{name}");
+    }
+    world.ok(&["key", "remove", &added]);
+    world.is_good();
+}
+
+#[test]
+fn groups_of_parity_that_cannot_be_seen_let_nothing_go() {
+    let world = World::empty();
+    world.ok(&["--quiet", "init", "--kdf-memory", "1", "--kdf-passes", "1", "--parity", "10"]);
+    folder(&world);
+    world.backup(&["files:s"]);
+    fs::create_dir(world.path("g")).unwrap();
+    fs::write(world.path("g/f"), noise(300_000, 6)).unwrap();
+    let gone = world.backup(&["files:g"]);
+    world.ok(&["forget", &gone, "--force"]);
+    for name in ["parity", "settings"] {
+        let (place, away) = (world.repo().join(name), world.path("away"));
+        fs::rename(&place, &away).unwrap();
+        block(&place, "link");
+        let packs = files(&world.repo().join("packs"));
+        world.run(&["verify"]).fails(1, &[]).says(&[name]);
+        let _ = world.run(&["prune"]);
+        world.run(&["prune"]).fails(1, &[name, "hides what may be there"]);
+        assert!(files(&world.repo().join("packs")) == packs, "{name}");
+        if name == "settings" {
+            fs::write(world.path("s/more"), noise(1000, 9)).unwrap();
+            let ran = world.run(&["backup", "files:s"]);
+            assert!(ran.code == Some(0) && ran.err.contains("gets no parity"), "{ran:?}");
+        }
+        fs::remove_file(&place).unwrap();
+        fs::rename(&away, &place).unwrap();
+    }
+    let packs = files(&world.repo().join("packs")).len();
+    world.ok(&["prune"]);
+    world.ok(&["prune"]);
+    assert!(files(&world.repo().join("packs")).len() < packs);
+    world.is_good();
 }
 
 #[test]

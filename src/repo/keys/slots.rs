@@ -11,7 +11,7 @@ use crate::{
     record::Timestamp,
     repo::{
         RepoError, RepoId, Storage,
-        names::{Fit, fit},
+        names::{self, Fit, fit},
         storage::Created,
     },
 };
@@ -93,6 +93,17 @@ pub(super) fn read(storage: &Storage, id: &RepoId) -> Result<Vec<Found>, RepoErr
     Ok(found)
 }
 
+/// Fails where something is no folder and stands in the place of one with slots: a slot that is removed or made would be so in
+/// one of the two alone.
+pub fn both_are_folders(storage: &Storage) -> Result<(), RepoError> {
+    for folder in ["keys/".to_owned(), format!("{COPIES}keys/")] {
+        if let Some(object) = names::in_its_place(&folder, &storage.list(&folder)?) {
+            return Err(RepoError::Hidden { object: object.to_owned() });
+        }
+    }
+    Ok(())
+}
+
 /// The key slots. A damaged one is shown with the kind `damaged`.
 pub fn slots(storage: &Storage, keyring: &Keyring) -> Result<Vec<SlotInfo>, RepoError> {
     let infos = read(storage, &keyring.repo_id)?.into_iter().map(|found| {
@@ -150,6 +161,7 @@ pub(super) fn delete(storage: &Storage, name: &str) -> Result<(), RepoError> {
 /// who remove slots at once the last to look puts his back if the others are gone by then.
 pub fn remove_slot(storage: &Storage, keyring: &Keyring, prefix: &str) -> Result<(), RepoError> {
     keyring.need(Capability::Administer)?;
+    both_are_folders(storage)?;
     let slots = slots(storage, keyring)?;
     let mut matching = slots.iter().filter(|slot| !prefix.is_empty() && slot.name.starts_with(prefix));
     let Some(slot) = matching.next() else {

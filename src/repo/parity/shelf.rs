@@ -45,18 +45,22 @@ pub struct Shelf {
     pub damaged: Vec<(String, String)>,
     /// What only a newer program understands.
     pub unknown: Vec<Trouble>,
+    /// That something stands in the place of the folder and hides all of them.
+    pub hidden: Option<Trouble>,
 }
 
 impl Shelf {
     /// Lists `parity/` and reads what each group says of itself; what went meanwhile is left out.
     pub fn read(storage: &Storage, repo: RepoId) -> Result<Self, RepoError> {
         let mut listed = storage.list("parity/")?;
+        let hidden =
+            names::in_its_place("parity/", &listed).map(|name| RepoError::Hidden { object: name.to_owned() }.into());
         listed.retain(|object| names::fit(&object.name) == Fit::Object);
         listed.sort_unstable_by(|a, b| a.name.cmp(&b.name));
         let named = listed.into_iter().filter_map(|object| Some((names::parse_flat("parity/", &object.name)?, object)));
         let named: Vec<(ObjectName, Listed)> = named.collect();
         let outlines = storage.each_of(&named, |(name, object)| read_outline(storage, name, object.bytes, repo));
-        let mut shelf = Self::default();
+        let mut shelf = Self { hidden, ..Self::default() };
         for ((name, object), outline) in named.into_iter().zip(outlines) {
             match outline {
                 Ok(outline) => shelf.groups.push(Shelved { name, bytes: object.bytes, outline }),

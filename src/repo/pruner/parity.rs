@@ -35,6 +35,7 @@ impl Pruner {
     ) -> Result<Groups, RepoError> {
         match self.renew_groups(view, homes, doomed, deleted) {
             Ok(groups) => Ok(groups),
+            Err(error @ RepoError::Hidden { .. }) => Err(error),
             Err(error) if error.is_full() || error.is_of_one_object() => {
                 let words = format!("packs that stay were not given parity anew: {error}");
                 deleted.failures.push(Trouble::from(error).told(words));
@@ -52,6 +53,10 @@ impl Pruner {
         deleted: &mut Deleted,
     ) -> Result<Groups, RepoError> {
         let mut stock = Shelf::read(&self.inner.storage, self.inner.keyring.repo_id)?;
+        if let Some(hidden) = &stock.hidden {
+            // What may be made again only with what is to go cannot be told.
+            return Err(RepoError::Hidden { object: hidden.object.clone() });
+        }
         if stock.groups.is_empty() {
             return Ok(Groups { stock, ..Groups::default() });
         }
@@ -93,7 +98,11 @@ impl Pruner {
         }
         stock.groups.extend(made);
         // Those that are left without: of groups of which little stays, and where what goes could not be read.
-        if let Some(percent) = self.inner.parity()? {
+        let percent = self.inner.parity()?;
+        if self.inner.is_blocked("settings/") {
+            return Err(RepoError::Hidden { object: "settings".to_owned() });
+        }
+        if let Some(percent) = percent {
             let protected = stock.protected(&after);
             let touched = stock.groups.iter().filter(touched).flat_map(|group| group.outline.members());
             let bare = |name: &ObjectName| after.contains_key(name) && !protected.contains(name);

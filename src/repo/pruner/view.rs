@@ -111,6 +111,10 @@ impl Inner {
         let vanished = Vec::new();
         let mut view = View { marks, marked, index, packs, leases: found, needed, damaged, vanished };
         self.keep_checkpointed(&mut view, walk)?;
+        if self.is_blocked("checkpoints/") {
+            // What they name may be needed.
+            return Err(RepoError::Hidden { object: "checkpoints".to_owned() });
+        }
         self.keep_vanished(&mut view, walk)?;
         Ok(view)
     }

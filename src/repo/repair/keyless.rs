@@ -53,6 +53,7 @@ pub fn heal_keyless(
         return Ok(done);
     }
     let stock = Shelf::read(storage, repo)?;
+    done.lost.extend(stock.hidden.clone());
     for (name, problem) in problems {
         let path = pack::path(&name);
         let is_listed = there.contains_key(&name);

@@ -221,6 +221,7 @@ impl<'a> Saving<'a> {
             return Ok(());
         }
         let stock = Shelf::read(&self.inner.storage, self.inner.keyring.repo_id)?;
+        self.saved.unseen.extend(stock.hidden.clone());
         if stock.groups.is_empty() {
             return Ok(());
         }

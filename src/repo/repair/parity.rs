@@ -1,6 +1,7 @@
 //! Looking after groups of parity: what is protected, groups for what is not, and taking away those that are good for nothing.
 
 use super::{Repaired, Repository};
+use crate::repo::error::HIDES;
 use crate::repo::{
     ObjectName, RepoError,
     inner::Inner,
@@ -57,7 +58,8 @@ impl Repository {
         let inner = &self.inner;
         let (percent, stock) =
             inner.storage.both(|| inner.parity(), || Shelf::read(&inner.storage, inner.keyring.repo_id));
-        let (percent, stock) = (percent?, stock?);
+        let (percent, mut stock) = (percent?, stock?);
+        stock.damaged.extend(stock.hidden.take().map(|hidden| (hidden.object, HIDES.to_owned())));
         let mut standing = ParityStanding {
             percent,
             groups: stock.groups.len() as u64,
@@ -119,6 +121,11 @@ impl Inner {
         let mut done = Repaired { dry_run, ..Repaired::default() };
         let repo = self.keyring.repo_id;
         let mut stock = Shelf::read(&self.storage, repo)?;
+        if let Some(hidden) = stock.hidden.take() {
+            // Which packs have no group cannot be told, and none could be stored.
+            done.lost.push(hidden);
+            return Ok(done);
+        }
         self.take_out_damaged(&mut stock, go_on)?;
         done.lost.append(&mut stock.unknown);
         let (listed, settled) = self.settled_packs()?;

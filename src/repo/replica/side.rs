@@ -67,8 +67,8 @@ pub(super) fn objects(storage: &Storage, folder: &str) -> Result<BTreeMap<String
 }
 
 fn is_open(folder: &str, listed: &[Listed]) -> Result<(), RepoError> {
-    match listed.iter().find(|it| folder.strip_prefix(it.name.as_str()).is_some_and(|rest| rest.starts_with('/'))) {
-        Some(found) => Err(RepoError::Hidden { object: found.name.clone() }),
+    match names::in_its_place(folder, listed) {
+        Some(name) => Err(RepoError::Hidden { object: name.to_owned() }),
         None => Ok(()),
     }
 }

@@ -56,8 +56,9 @@ impl Inner {
         'looking: for _ in 0..MAX_LOOKS {
             let listing = listing.take().unwrap_or_else(|| Listing::later(&self.storage, FOLDER)).get()?;
             let known = self.catalog.forgotten_objects()?;
+            self.note_what_stands_there(FOLDER, &listing);
             let mut listed: Vec<String> = listing.into_iter().map(|object| object.name).collect();
-            listed.retain(|name| names::parse_flat::<SnapshotId>("forgotten/", name).is_some());
+            listed.retain(|name| names::parse_flat::<SnapshotId>(FOLDER, name).is_some());
             listed.sort_unstable();
             for name in listed.iter().filter(|name| !known.contains(*name)) {
                 match self.read_forgotten(name) {

@@ -135,6 +135,13 @@ impl Inner {
         listed
     }
 
+    /// Notes what stands in the place of a folder that was listed.
+    pub(in crate::repo) fn note_what_stands_there(&self, folder: &str, listed: &[Listed]) {
+        let mut strange = super::lock(&self.strange);
+        strange.hidden.remove(folder.trim_end_matches('/'));
+        strange.hidden.extend(names::in_its_place(folder, listed).map(str::to_owned));
+    }
+
     /// What the listings since [`Self::forget_hidden`] could not look into.
     ///
     /// # Errors

@@ -20,6 +20,7 @@ impl Repository {
     /// Adds a slot of some role for another password, or for a service; gives its name.
     pub fn key_add_role(&self, unlock: &Unlock, role: Role, label: &str) -> Result<String, RepoError> {
         let (storage, keyring) = (&self.inner.storage, &self.inner.keyring);
+        keys::both_are_folders(storage)?;
         keys::add_slot(storage, keyring, unlock, role, KdfParams::STANDARD, label, self.inner.clock.now())
     }
 
@@ -27,6 +28,7 @@ impl Repository {
     /// slot made before. Gives the name of the new slot for `unlock`, and a new recovery key.
     pub fn key_begin_epoch(&self, unlock: &Unlock, label: &str) -> Result<(String, RecoveryKey), RepoError> {
         let (storage, keyring) = (&self.inner.storage, &self.inner.keyring);
+        keys::both_are_folders(storage)?;
         keys::begin_epoch(storage, keyring, unlock, KdfParams::STANDARD, label, self.inner.clock.now())
     }
 

@@ -6,7 +6,7 @@ use crate::{
     server::Server,
 };
 use rekeep::repo::Storage;
-use std::{fs, path::Path, process::Command};
+use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
 
 fn keygen(path: &Path) {
     let status = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status().unwrap();
@@ -57,4 +57,78 @@ fn openssh_conforms() {
 fn a_repository_lives_on_openssh() {
     let server = sshd();
     Life::at(&uri(&server, "repo"), &[]).whole();
+}
+
+/// Where the server keeps the folder.
+fn place(server: &Server, name: &str) -> std::path::PathBuf {
+    server.folder.path().join("root").join(name)
+}
+
+#[test]
+#[ignore = "needs openssh"]
+fn links_and_what_stands_in_the_place_of_folders_are_not_taken_for_absent() {
+    let server = sshd();
+    let storage = Storage::at(&uri(&server, "tree")).unwrap();
+    let listed = |folder: &str| {
+        let mut names: Vec<_> = storage.list(folder).unwrap().into_iter().map(|it| (it.name, it.bytes)).collect();
+        names.sort();
+        names
+    };
+    let tree = place(&server, "tree");
+    let one = |name: &str, bytes: u64| (name.to_owned(), bytes);
+    fs::create_dir_all(tree.join("elsewhere/deep")).unwrap();
+    fs::write(tree.join("elsewhere/0"), "12345").unwrap();
+    fs::write(tree.join("elsewhere/deep/1"), "123").unwrap();
+    fs::create_dir(tree.join("snapshots")).unwrap();
+    assert_eq!(listed("snapshots/"), []);
+    assert_eq!(listed("index/"), []);
+    symlink("../elsewhere", tree.join("snapshots/a")).unwrap();
+    symlink("../elsewhere/0", tree.join("snapshots/b")).unwrap();
+    symlink("/nowhere", tree.join("snapshots/c")).unwrap();
+    assert!(Command::new("mkfifo").arg(tree.join("snapshots/d")).status().unwrap().success());
+    let all = [one("snapshots/a/0", 5), one("snapshots/a/deep/1", 3), one("snapshots/b", 5), one("snapshots/c", 0)];
+    assert_eq!(listed("snapshots/"), all.into_iter().chain([one("snapshots/d", 0)]).collect::<Vec<_>>());
+    fs::write(tree.join("index"), "a file").unwrap();
+    assert_eq!(listed("index/"), [one("index", 6)]);
+    symlink("/nowhere", tree.join("leases")).unwrap();
+    assert_eq!(listed("leases/"), [one("leases", 0)]);
+    symlink("elsewhere/deep", tree.join("trash")).unwrap();
+    assert_eq!(listed("trash/"), [one("trash/1", 3)]);
+    fs::create_dir(tree.join("copies")).unwrap();
+    symlink("/nowhere", tree.join("copies/keys")).unwrap();
+    assert_eq!(listed("copies/keys/"), [one("copies/keys", 0)]);
+}
+
+#[test]
+#[ignore = "needs openssh"]
+fn nothing_is_deleted_where_a_link_hides_a_folder() {
+    let server = sshd();
+    let life = Life::at(&uri(&server, "repo"), &[]);
+    life.init();
+    life.sql("CREATE TABLE t(id INTEGER PRIMARY KEY, data BLOB); INSERT INTO t VALUES(1, randomblob(5000))");
+    life.ok(&["backup", "sqlite:app.db"]);
+    let packs = || {
+        let listed = Command::new("find").arg(place(&server, "repo/packs")).arg("-type").arg("f").output().unwrap();
+        String::from_utf8(listed.stdout).unwrap().lines().count()
+    };
+    let before = packs();
+    for name in ["snapshots", "leases", "trash", "checkpoints", "forgotten"] {
+        let (folder, away) = (place(&server, "repo").join(name), place(&server, "away"));
+        let was_there = fs::rename(&folder, &away).is_ok();
+        symlink("/nowhere", &folder).unwrap();
+        fs::remove_dir_all(life.path("cache")).unwrap();
+        for _ in 0..2 {
+            let pruned = life.run(&["prune"]);
+            let words = String::from_utf8_lossy(&pruned.stderr);
+            assert!(pruned.status.code() == Some(1) && words.contains(name), "{name}: {words}");
+        }
+        assert_eq!(packs(), before, "{name}");
+        fs::remove_file(&folder).unwrap();
+        if was_there {
+            fs::rename(&away, &folder).unwrap();
+        }
+    }
+    life.ok(&["prune"]);
+    life.ok(&["restore", "latest", "sqlite:out.db"]);
+    assert_eq!(life.rows("out.db"), life.rows("app.db"));
 }

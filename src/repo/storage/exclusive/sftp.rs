@@ -2,19 +2,33 @@
 //! taken. `OpenDAL` offers neither, so this is a connection of our own.
 
 use super::temporary_name;
-use crate::repo::storage::{Created, local::TEMPORARY};
+use crate::repo::storage::{Created, Listed, local::TEMPORARY};
+use futures::TryStreamExt;
 use openssh::{KnownHosts, SessionBuilder};
-use openssh_sftp_client::{Error, Sftp, SftpOptions, error::SftpErrorKind};
+use openssh_sftp_client::{Error, Sftp, SftpOptions, error::SftpErrorKind, metadata::MetaData};
 use std::{
     collections::{BTreeMap, HashSet},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
+    pin::pin,
     sync::{Arc, Mutex as StdMutex, PoisonError},
     time::Duration,
 };
 use tokio::sync::Mutex;
 
 const CONNECT: Duration = Duration::from_secs(15);
+
+/// How many folders deep a listing goes: further than any object lies.
+const MAX_DEPTH: usize = 4;
+
+/// What lies in a folder.
+#[derive(Default)]
+pub(in crate::repo::storage) struct Entries {
+    /// Files, and what is neither file nor folder: without bytes, so that nobody takes it for absent.
+    pub objects: Vec<Listed>,
+    /// Folders, each with its `/`.
+    pub folders: Vec<String>,
+}
 
 /// Links files to their names.
 pub(in crate::repo::storage) struct Linker {
@@ -89,6 +103,70 @@ impl Linker {
         created
     }
 
+    /// Lists one folder (empty for the whole, else with its `/`); links are followed. Where something that is no folder stands in its
+    /// place, that is what is listed.
+    pub async fn entries(&self, folder: &str) -> io::Result<Entries> {
+        let client = self.client().await?;
+        let done = self.entries_by(&client, folder).await;
+        if done.is_err() {
+            *self.client.lock().await = None;
+        }
+        done
+    }
+
+    async fn entries_by(&self, client: &Sftp, folder: &str) -> io::Result<Entries> {
+        let mut found = Entries::default();
+        let opened = match client.fs().open_dir(self.root.join(folder)).await {
+            Ok(opened) => opened,
+            Err(error @ Error::SftpError(..)) => {
+                let blocking = self.blocking(client, folder).await?;
+                if blocking.is_none() && !is_absent(&error) {
+                    return Err(io_error(error));
+                }
+                found.objects.extend(blocking);
+                return Ok(found);
+            }
+            Err(error) => return Err(io_error(error)),
+        };
+        let mut entries = pin!(opened.read_dir());
+        while let Some(entry) = entries.try_next().await.map_err(io_error)? {
+            let name = entry.filename().to_string_lossy();
+            let full = format!("{folder}{name}");
+            if name == "." || name == ".." || full == TEMPORARY.trim_end_matches('/') {
+                continue;
+            }
+            let metadata = match entry.file_type() {
+                Some(kind) if kind.is_dir() || kind.is_file() => Some(entry.metadata()),
+                _ => behind(client, &self.root.join(&full)).await?,
+            };
+            let kind = metadata.and_then(|metadata| metadata.file_type());
+            if kind.is_some_and(|kind| kind.is_dir()) && full.matches('/').count() < MAX_DEPTH {
+                found.folders.push(full + "/");
+            } else {
+                let bytes = metadata.filter(|_| kind.is_some_and(|kind| kind.is_file())).and_then(|it| it.len());
+                found.objects.push(Listed { name: full, bytes: bytes.unwrap_or(0) });
+            }
+        }
+        Ok(found)
+    }
+
+    /// What is no folder and stands in the place of one, or of one above it.
+    async fn blocking(&self, client: &Sftp, folder: &str) -> io::Result<Option<Listed>> {
+        for (at, _) in folder.match_indices('/') {
+            let (name, path) = (folder[..at].to_owned(), self.root.join(&folder[..at]));
+            let metadata = behind(client, &path).await?;
+            if metadata.and_then(|it| it.file_type()).is_some_and(|kind| kind.is_dir()) {
+                continue;
+            }
+            return match client.fs().symlink_metadata(&path).await {
+                Ok(_) => Ok(Some(Listed { name, bytes: metadata.and_then(|it| it.len()).unwrap_or(0) })),
+                Err(error) if is_absent(&error) => Ok(None),
+                Err(error) => Err(io_error(error)),
+            };
+        }
+        Ok(None)
+    }
+
     async fn make_folder(&self, client: &Sftp, folder: &Path) -> io::Result<()> {
         if self.folders.lock().unwrap_or_else(PoisonError::into_inner).contains(folder) {
             return Ok(());
@@ -121,6 +199,21 @@ impl Linker {
         }
         self.folders.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned());
         Ok(())
+    }
+}
+
+const fn is_absent(error: &Error) -> bool {
+    matches!(error, Error::SftpError(SftpErrorKind::NoSuchFile, _))
+}
+
+/// What a name stands for, links followed; `None` if that is nothing.
+async fn behind(client: &Sftp, path: &Path) -> io::Result<Option<MetaData>> {
+    match client.fs().metadata(path).await {
+        Ok(metadata) => Ok(Some(metadata)),
+        Err(error) if is_absent(&error) => Ok(None),
+        // A link that leads to itself.
+        Err(Error::SftpError(SftpErrorKind::Failure, _)) => Ok(None),
+        Err(error) => Err(io_error(error)),
     }
 }
 

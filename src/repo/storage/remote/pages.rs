@@ -1,7 +1,11 @@
 //! Listings page by page. A service gives one page after another, each with the question where the next begins, so a listing of
 //! millions of packs takes minutes however quick the line is. What turns out to be long goes on by folders, several at once.
 
+#[cfg(feature = "sftp")]
+use super::{CALL, Exclusive};
 use super::{RemoteBackend, io_error, is_file_of};
+#[cfg(feature = "sftp")]
+use crate::repo::storage::exclusive::sftp::{Entries, Linker};
 use crate::repo::storage::{Listed, runtime::Running};
 use futures::TryStreamExt;
 use opendal::options::ListOptions;
@@ -52,6 +56,10 @@ struct Walked {
 
 impl RemoteBackend {
     pub(super) fn list_by_pages(&self, prefix: &str, page: &mut dyn FnMut(Vec<Listed>)) -> io::Result<()> {
+        #[cfg(feature = "sftp")]
+        if let Exclusive::Link(linker) = &self.exclusive {
+            return self.list_by_folders(linker, prefix, page);
+        }
         let most = if prefix == PACKS { self.split_after } else { usize::MAX };
         if self.walk(vec![prefix.to_owned()], true, most, page)?.iter().all(|walked| walked.is_done) {
             return Ok(());
@@ -59,6 +67,31 @@ impl RemoteBackend {
         let shallow = self.walk(vec![prefix.to_owned()], false, usize::MAX, page)?;
         let folders = shallow.into_iter().flat_map(|walked| walked.folders).collect();
         self.walk(folders, true, usize::MAX, page).map(drop)
+    }
+
+    /// Where there are links, which a listing of `OpenDAL`'s passes over if they lead nowhere or to a folder: what lies behind them
+    /// would be taken for absent.
+    #[cfg(feature = "sftp")]
+    fn list_by_folders(&self, linker: &Arc<Linker>, prefix: &str, page: &mut dyn FnMut(Vec<Listed>)) -> io::Result<()> {
+        let walked = self.gather(vec![prefix.to_owned()], page, |begins, outlet: Outlet<Listed>| {
+            let linker = Arc::clone(linker);
+            async move {
+                let (mut left, mut page) = (vec![begins], Vec::new());
+                while let Some(folder) = left.pop() {
+                    let looking = tokio::time::timeout(CALL, linker.entries(&folder));
+                    let Entries { objects, folders } =
+                        looking.await.unwrap_or_else(|_| Err(ErrorKind::TimedOut.into()))?;
+                    page.extend(objects);
+                    left.extend(folders);
+                    if page.len() >= PAGE_OBJECTS && !outlet.give(std::mem::take(&mut page)).await? {
+                        return Ok(Walked::default());
+                    }
+                }
+                outlet.give(page).await?;
+                Ok(Walked { is_done: true, folders: Vec::new() })
+            }
+        });
+        walked.map(drop)
     }
 
     /// Lists folders, several at once, so many pages of each.

@@ -2,7 +2,7 @@
 
 use super::{
     client::Client,
-    error::{reading, writing},
+    error::{reading, said, writing},
     names::{collection, ident, place},
 };
 use crate::connector::ConnectorError;
@@ -20,6 +20,30 @@ pub(super) fn check_triggers(client: &mut Client, oid: u32, object: &str) -> Res
                  keep from running while rows are replaced"
             .to_owned(),
     })
+}
+
+/// Keeps the triggers and rules of a table from running that run also where `session_replication_role` is `replica`; gives the
+/// statements after which they run again.
+pub(super) fn silence(client: &mut Client, oid: u32, table: &str, object: &str) -> Result<Vec<String>, ConnectorError> {
+    let sql = "SELECT 'TRIGGER', tgname::text, tgenabled FROM pg_trigger WHERE tgrelid = $1 AND tgenabled IN ('A', 'R') \
+               UNION ALL SELECT 'RULE', rulename::text, ev_enabled FROM pg_rewrite WHERE ev_class = $1 \
+               AND ev_type <> '1' AND ev_enabled IN ('A', 'R') ORDER BY 1, 2";
+    let mut again = Vec::new();
+    for row in client.query(sql, &[&oid]).map_err(|error| reading(object, &error))? {
+        let (kind, name): (String, String) = (row.get(0), ident(row.get(1), false));
+        let when = if row.get::<_, i8>(2).cast_unsigned() == b'A' { "ALWAYS" } else { "REPLICA" };
+        let sql = format!("ALTER TABLE ONLY {table} DISABLE {kind} {name}");
+        client.batch_execute(&sql).map_err(|error| {
+            let reason = format!(
+                "its {} {name} runs whatever is written and by whomever, and could not be kept from running: {}",
+                kind.to_lowercase(),
+                said(&error)
+            );
+            ConnectorError::Unwritable { object: object.to_owned(), reason }
+        })?;
+        again.push(format!("ALTER TABLE ONLY {table} ENABLE {when} {kind} {name}"));
+    }
+    Ok(again)
 }
 
 /// Foreign keys of these tables, or to them, whose rows refer to none: in words.

@@ -32,6 +32,7 @@ mod open;
 mod order;
 mod ordered;
 mod plan;
+mod routing;
 mod script;
 mod select;
 mod settings;

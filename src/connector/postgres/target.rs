@@ -13,7 +13,7 @@ use super::{
     lobs::ObjectWriter,
     marker, names,
     plan::Plan,
-    script,
+    routing, script,
     select::{LARGE_OBJECTS, Selection},
     settings::TargetSettings,
     source::PostgresSource,
@@ -230,6 +230,7 @@ impl PostgresTarget {
             object,
             whole: false,
             replica: false,
+            silenced: Vec::new(),
             existing: BTreeSet::new(),
             notes: Vec::new(),
             missing: Vec::new(),
@@ -270,6 +271,8 @@ pub(super) struct PostgresTargetSession {
     whole: bool,
     /// Whether triggers and foreign keys do not run.
     replica: bool,
+    /// Statements after which triggers and rules run again that were kept from running.
+    silenced: Vec<String>,
     /// Tables that were there before.
     existing: BTreeSet<String>,
     notes: Vec<String>,
@@ -395,7 +398,9 @@ impl TargetSession for PostgresTargetSession {
                 .map_err(|error| writing(&object, &error))?;
             let any = format!("SELECT EXISTS (SELECT 1 FROM ONLY {sql})");
             is_empty = !self.client.query_one(&any, &[]).map_err(|error| reading(&object, &error))?.get::<_, bool>(0);
-            if !self.replica {
+            if self.replica {
+                self.silenced.extend(aftermath::silence(&mut self.client, table.oid, &sql, &object)?);
+            } else {
                 aftermath::check_triggers(&mut self.client, table.oid, &object)?;
             }
         } else if self.whole {
@@ -403,11 +408,18 @@ impl TargetSession for PostgresTargetSession {
             let any = format!("SELECT EXISTS (SELECT 1 FROM ONLY {sql})");
             is_empty = !self.client.query_one(&any, &[]).map_err(|error| reading(&object, &error))?.get::<_, bool>(0);
         }
+        let mut through = routing::through(&mut self.client, table.oid, &object)?;
+        // Into a database that had none of the tables rows of other partitions may have come there.
+        is_empty |= self.whole && through.is_some();
+        through = through.filter(|_| is_empty);
+        if through.is_some() {
+            self.notes.push(routing::note(&wanted.name));
+        }
         self.server.in_own_encoding(&mut self.client, &self.facts)?;
         if table.key_kind == KeyKind::Content {
             table.key.clear();
         }
-        let insert = Insert::new(&table, &attributes, &object)?;
+        let insert = Insert::new(&table, &attributes, &object)?.through(through);
         let plan = Arc::new(Plan::new(table, self.facts.ascii()));
         let writer = TableWriter::new(&mut self.client, plan, insert, self.plan.overwrite, is_empty, object);
         Ok(Box::new(writer?))
@@ -422,6 +434,9 @@ impl PostgresTargetSession {
     /// As [`TargetSession::finish`]; `last` is what the transaction ends with.
     pub(super) fn finish_with(&mut self, last: Work<'_>) -> Result<TargetEnd, ConnectorError> {
         self.finish_definitions()?;
+        for sql in std::mem::take(&mut self.silenced) {
+            self.run(&sql)?;
+        }
         if !self.existing.is_empty() {
             let names: Vec<String> = self.existing.iter().cloned().collect();
             self.missing.extend(aftermath::broken_references(&mut self.client, &names, &self.object)?);

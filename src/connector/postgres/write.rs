@@ -55,6 +55,8 @@ pub(super) struct Insert {
     overrides: bool,
     /// The columns that are the key, among those that are written.
     key: Vec<usize>,
+    /// The table that rows go in through, if it is another one.
+    through: Option<(String, String)>,
 }
 
 impl Insert {
@@ -68,6 +70,7 @@ impl Insert {
             casts: false,
             overrides: false,
             key: Vec::new(),
+            through: None,
         };
         let mut cells: Vec<Vec<u8>> = Vec::new();
         let mut of_cells = Vec::new();
@@ -102,6 +105,20 @@ impl Insert {
         }
         all.shape = Shape::new(sorted);
         Ok(all)
+    }
+
+    /// Has rows go in through another table.
+    pub(super) fn through(self, through: Option<(String, String)>) -> Self {
+        Self { through, ..self }
+    }
+
+    /// The table that takes the rows of `table`.
+    fn taker(&self, table: &Table, ascii: bool) -> String {
+        let above = self.through.as_ref();
+        above.map_or_else(
+            || table.sql(ascii),
+            |(schema, name)| format!("{}.{}", ident(schema, ascii), ident(name, ascii)),
+        )
     }
 
     fn list(&self, ascii: bool) -> String {
@@ -361,7 +378,8 @@ impl<'a> TableWriter<'a> {
             let sql = if self.is_staged() {
                 "COPY pg_temp.rekeep_rows FROM STDIN (FORMAT binary)".to_owned()
             } else {
-                format!("COPY {}{} FROM STDIN (FORMAT binary)", self.plan.table.sql(ascii), self.insert.list(ascii))
+                let into = self.insert.taker(&self.plan.table, ascii);
+                format!("COPY {into}{} FROM STDIN (FORMAT binary)", self.insert.list(ascii))
             };
             self.copy.insert(self.client.prepare(&sql).map_err(Trouble::Server)?).clone()
         };
@@ -414,7 +432,8 @@ impl<'a> TableWriter<'a> {
             String::new()
         };
         let sql = format!(
-            "INSERT INTO {table}{}{overriding} SELECT {} FROM pg_temp.rekeep_rows s{unless}",
+            "INSERT INTO {}{}{overriding} SELECT {} FROM pg_temp.rekeep_rows s{unless}",
+            insert.taker(&self.plan.table, ascii),
             insert.list(ascii),
             values.join(", ")
         );

@@ -18,7 +18,7 @@ use super::{
     marker::{self, Done, Marker},
     names,
     plan::Plan,
-    script,
+    routing, script,
     select::{LARGE_OBJECTS, Selection},
     write::Insert,
 };
@@ -75,6 +75,7 @@ pub(super) struct Steps {
     /// Tables that an earlier run wrote, and that do not hold it any more.
     again: HashSet<String>,
     missing: Vec<String>,
+    notes: Vec<String>,
 }
 
 impl Steps {
@@ -98,7 +99,18 @@ impl Steps {
         };
         let crew = Crew::gather(&ground.server, &ground.facts, ground.plan.parallel.clamp(1, MAX_WRITERS))?;
         let tables = tables(&mut lead, &object)?;
-        Ok(Some(Self { ground, object, lead, crew, done, resumes, tables, again: HashSet::new(), missing }))
+        Ok(Some(Self {
+            ground,
+            object,
+            lead,
+            crew,
+            done,
+            resumes,
+            tables,
+            again: HashSet::new(),
+            missing,
+            notes: Vec::new(),
+        }))
     }
 
     fn fail(&self, error: &postgres::Error) -> ConnectorError {
@@ -154,7 +166,14 @@ impl Steps {
         // An extension fills tables of its own when it is made.
         let (mut is_empty, has_unique, of_extension): (bool, bool, bool) =
             (!row.get::<_, bool>(0), row.get(1), row.get(2));
-        let alone = has_unique || of_extension;
+        // Of one that a crash empties it is not known which rows those were.
+        let through = if table.unlogged { None } else { routing::through(&mut self.lead, table.oid, &object)? };
+        let alone = has_unique || of_extension || through.is_some();
+        if through.is_some() {
+            // Rows of other partitions may lie there by now.
+            is_empty = true;
+            self.notes.push(routing::note(&wanted.name));
+        }
         if self.resumes && !is_empty && (!alone || self.again.contains(&wanted.name)) {
             self.empty(&sql, &object)?;
             is_empty = true;
@@ -162,7 +181,7 @@ impl Steps {
         if table.key_kind == KeyKind::Content {
             table.key.clear();
         }
-        let insert = Insert::new(&table, &attributes, &object)?;
+        let insert = Insert::new(&table, &attributes, &object)?.through(through);
         let plan = Arc::new(Plan::new(table, self.ground.facts.ascii()));
         let what = What::Table { plan, insert, is_empty };
         // A table that is not empty is written by one who sees all rows in their order.
@@ -281,7 +300,8 @@ impl TargetSession for Steps {
         self.lead.batch_execute("BEGIN").map_err(|error| self.fail(&error))?;
         self.lead.batch_execute(&marker::end()).map_err(|error| self.fail(&error))?;
         commit(&mut self.lead, &self.ground.server, &self.object)?;
-        let mut notes = vec!["statistics are not restored: ANALYZE makes them anew".to_owned()];
+        let mut notes = std::mem::take(&mut self.notes);
+        notes.extend(["statistics are not restored: ANALYZE makes them anew".to_owned()]);
         if self.resumes {
             notes.push("the restore went on where an earlier one was stopped".to_owned());
         }

@@ -45,6 +45,11 @@ pub(super) struct Found {
     pub(super) unreached: Vec<String>,
 }
 
+/// Whether what bears this name says of the folder that it lies in that this is a dataset, or becomes one.
+pub(super) fn is_marker(name: &str) -> bool {
+    [LOG, METADATA, MARK].contains(&name) || VERSION_3.contains(&name)
+}
+
 fn format_of(names: &[Named]) -> Option<Format> {
     let has = |wanted: &str, is_folder| names.iter().any(|one| one.name == wanted && one.is_folder == is_folder);
     if has(MARK, false) {

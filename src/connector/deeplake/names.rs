@@ -1,6 +1,6 @@
 //! Under which names datasets may be restored: none leads out of the target.
 
-use super::find::SIDE;
+use super::find::{SIDE, is_marker};
 
 /// The parts of a dataset's name in a target: its own, with its tenant's before it or without.
 ///
@@ -29,6 +29,8 @@ fn check(part: &str) -> Result<(), String> {
         "a part of it is longer than 200 bytes"
     } else if part.starts_with(SIDE) {
         "such names are for restores under way"
+    } else if is_marker(part) {
+        "the folder that it would lie in would be taken for a dataset"
     } else {
         return Ok(());
     };
@@ -57,6 +59,9 @@ mod tests {
             "..\\x",
             ".rekeep-x",
             "a/",
+            "_deeplake_log",
+            "t/_deeplake_log",
+            "dataset_meta.json/x",
         ] {
             assert!(parts(bad).is_err(), "{bad:?}");
         }

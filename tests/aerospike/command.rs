@@ -258,3 +258,50 @@ fn a_backup_that_was_killed_or_interrupted_is_carried_on_and_says_so() {
         world.ok(&["backup", &url, "--full"]).says(&["1 800 seen", "0 changed"]);
     }
 }
+
+/// A port that nobody listens at.
+fn free_port() -> u16 {
+    std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// Whatever was acknowledged is in a snapshot, whenever the capture is killed.
+#[test]
+fn a_capture_that_is_killed_again_and_again_keeps_all_that_it_acknowledged() {
+    let server = here(Config { enterprise: true, ..Config::with_nodes(2) });
+    let (world, mut rng) = (World::new(), Rng::new(57));
+    let url = format!("aerospike://{}/test", server.addresses()[0]);
+    let listen = format!("127.0.0.1:{}", free_port());
+    let follow = ["--quiet", "capture", &url, "--dc", "rekeep", "--listen", &listen];
+    let kept = |name: &str| {
+        let to = world.path(name);
+        world.run(&["restore", "latest", &format!("jsonl:{}", to.display())]);
+        let text = std::fs::read_to_string(to).unwrap();
+        text.lines().filter(|line| line.contains("\"key\"")).count() as u64
+    };
+    let mut all: i64 = 0;
+    for round in 0..20 {
+        let command = [&follow[..], &["--every", "30ms", "--info-polling-period", "30ms"]].concat();
+        let mut running = world.command(&command).stderr(std::process::Stdio::null()).spawn().unwrap();
+        let before = server.shipped().0;
+        let (count, wanted) = (20 + rng.below(30) as i64, before + 1 + rng.below(20));
+        for part in (all..all + count).collect::<Vec<_>>().chunks(5) {
+            server.put_all("test", part.iter().map(|n| Seed::int(*n).bin_int("n", *n)));
+            std::thread::sleep(Duration::from_millis(rng.below(12)));
+        }
+        all += count;
+        while server.shipped().0 < wanted {
+            assert!(running.try_wait().unwrap().is_none(), "the capture ended by itself");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        running.kill().unwrap();
+        running.wait().unwrap();
+        if round % 7 == 6 {
+            // An answer that came while it was killed is one of those that were given.
+            let acknowledged = server.shipped().0;
+            assert!(kept(&format!("{round}.jsonl")) >= acknowledged, "round {round}: {acknowledged}");
+        }
+    }
+    world.ok(&[&follow[..], &["--once"]].concat());
+    assert_eq!(kept("all.jsonl"), all as u64);
+    world.ok(&["verify", "latest", "--restore"]);
+}

@@ -21,7 +21,7 @@ use rekeep::{
         OpsError,
         capture::{
             CaptureOutcome,
-            live::{Live, LiveOptions, capture_live},
+            live::{Live, LiveOptions, capture_live, rewind},
             stream_source,
         },
         history::history,
@@ -78,8 +78,13 @@ struct Capture {
 
 impl Capture {
     fn of(server: &Handle, repo: &Repository) -> Self {
+        Self::back(server, repo, 0)
+    }
+
+    /// One to which nodes ship what was made in so many seconds before.
+    fn back(server: &Handle, repo: &Repository, rewind: u64) -> Self {
         let listener = listener();
-        let center = center(server, &listener.address().to_string(), DC, Some(0));
+        let center = center(server, &listener.address().to_string(), DC, Some(rewind));
         let source = stream_source(repo, &center.identity(), Scope::default(), "aerospike://x/test", None);
         Self { listener, center, source }
     }
@@ -100,6 +105,10 @@ impl Capture {
 
 fn newest(repo: &Repository) -> Snapshot {
     repo.snapshots().unwrap().pop().unwrap()
+}
+
+fn newest_if_any(repo: &Repository) -> Option<Snapshot> {
+    repo.snapshots().unwrap().pop()
 }
 
 /// What the newest snapshot gives back, and what it should.
@@ -357,6 +366,86 @@ fn a_node_that_restarts_gets_the_data_center_again() {
     });
     assert!(outcome.unwrap().complete);
     assert_eq!(shown(&repo), there(&server, &repo));
+}
+
+/// What the first run left is older than the snapshot that it made.
+#[test]
+fn what_a_first_run_did_not_ship_comes_although_its_data_center_was_taken_away() {
+    let server = enterprise(1);
+    server.put_all("test", (0..1200).map(|n| Seed::int(n).bin_int("n", n)));
+    server.advance(Duration::from_hours(1));
+    let (_world, repo) = World::new();
+    let options = LiveOptions { once: false, remove: true, ..quick() };
+    let outcome = beside(&server, &repo, &options, |server, running| running.until(|| server.shipped().0 > 0));
+    assert!(outcome.unwrap().changes < 1200 && server.data_centers().is_empty());
+    assert!(!newest(&repo).content.complete);
+    let source = Capture::of(&server, &repo).source;
+    let again = Capture::back(&server, &repo, rewind(&repo, &source).unwrap());
+    let outcome = again.run(&repo, &quick(), &Heard::default()).unwrap();
+    assert!(outcome.complete && newest(&repo).content.complete);
+    assert_eq!(shown(&repo), there(&server, &repo));
+    // From here on only what was made since.
+    let since = rewind(&repo, &source).unwrap();
+    assert!(since > 0, "{since}");
+    server.put_all("test", (1200..1210).map(|n| Seed::int(n).bin_int("n", n)));
+    let outcome = Capture::back(&server, &repo, since).run(&repo, &quick(), &Heard::default()).unwrap();
+    assert_eq!(outcome.changes, 10);
+    assert_eq!(shown(&repo), there(&server, &repo));
+}
+
+#[test]
+fn a_data_center_that_shipped_to_another_repository_is_made_anew() {
+    let server = enterprise(2);
+    server.put_all("test", (0..50).map(|n| Seed::int(n).bin_int("n", n)));
+    let ((_world, repo), (_other_world, other)) = (World::new(), World::new());
+    let capture = Capture::of(&server, &other);
+    let options = LiveOptions { once: false, ..quick() };
+    let heard = Heard::default();
+    std::thread::scope(|scope| {
+        let captures = scope.spawn(|| capture.run(&other, &options, &heard));
+        Running(&|| captures.is_finished()).until(|| server.shipped().0 >= 50);
+        heard.cancel.store(true, Ordering::Relaxed);
+        captures.join().unwrap().unwrap();
+    });
+    assert_eq!(server.data_centers().len(), 2);
+    let outcome = capture.run(&repo, &quick(), &Heard::default()).unwrap();
+    assert!(outcome.complete && newest(&repo).content.complete);
+    assert_eq!(shown(&repo), there(&server, &repo));
+}
+
+#[test]
+fn a_node_that_forgot_its_data_center_ships_what_it_had_not_and_not_everything() {
+    let server = enterprise(1);
+    server.put_all("test", (0..20).map(|n| Seed::int(n).bin_int("n", n)));
+    server.advance(Duration::from_hours(1));
+    let (_world, repo) = World::new();
+    let options = LiveOptions { once: false, ..quick() };
+    let outcome = beside(&server, &repo, &options, |server, running| {
+        // A snapshot that says so is made when nodes were asked.
+        running.until(|| newest_if_any(&repo).is_some_and(|newest| newest.content.complete));
+        server.kill_node(0);
+        server.revive_node(0).unwrap();
+        running.until(|| !server.data_centers().is_empty());
+        server.put_all("test", (20..30).map(|n| Seed::int(n).bin_int("n", n)));
+        running.until(|| server.shipped().0 >= 30);
+    });
+    assert_eq!(outcome.unwrap().changes, 30);
+    assert_eq!(shown(&repo), there(&server, &repo));
+}
+
+#[test]
+fn a_stream_that_begins_behind_what_was_there_is_not_complete() {
+    let server = enterprise(1);
+    server.put_all("test", (0..20).map(|n| Seed::int(n).bin_int("n", n)));
+    server.advance(Duration::from_hours(1));
+    server.put_all("test", (20..30).map(|n| Seed::int(n).bin_int("n", n)));
+    let (_world, repo) = World::new();
+    let options = LiveOptions { gap: Some("what was there before is in no snapshot".to_owned()), ..quick() };
+    let outcome = Capture::back(&server, &repo, 60).run(&repo, &options, &Heard::default()).unwrap();
+    assert!(!outcome.complete && outcome.changes == 10, "{outcome:?}");
+    assert!(newest(&repo).content.problems.iter().any(|problem| problem.contains("in no snapshot")));
+    Capture::back(&server, &repo, 60).run(&repo, &quick(), &Heard::default()).unwrap();
+    assert!(!newest(&repo).content.complete);
 }
 
 /// Whichever step a node restarts at, it gets the whole data center, and what it had is shipped.

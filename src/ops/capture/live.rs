@@ -3,7 +3,7 @@
 use super::{CaptureOutcome, MAX_FAILURES};
 use crate::{
     connector::aerospike::xdr::{
-        center::{Center, Standing},
+        center::{Center, MARGIN_SECONDS, Standing},
         listener::{AGAIN, DONE, Listener, Taken},
     },
     ops::{
@@ -12,10 +12,10 @@ use crate::{
         tag::check_tags,
     },
     record::{KeyCodec, Timestamp},
-    repo::Repository,
+    repo::{By, Repository, Snapshot, manifest::Kind},
     report::WarningKind,
 };
-use serde_json::json;
+use serde_json::{Value as Json, json};
 use std::time::{Duration, Instant};
 
 /// How a cluster is captured.
@@ -35,6 +35,8 @@ pub struct LiveOptions {
     pub poll: Duration,
     /// With `once`: give up if nothing comes for so long although there is something to come.
     pub start_timeout: Duration,
+    /// Why what is shipped may not be all that is not in the newest snapshot.
+    pub gap: Option<String>,
 }
 
 impl Default for LiveOptions {
@@ -47,8 +49,43 @@ impl Default for LiveOptions {
             remove: false,
             poll: Duration::from_secs(1),
             start_timeout: Duration::from_secs(30),
+            gap: None,
         }
     }
+}
+
+/// Where a snapshot's attributes say by when everything that was made is in it: `{"shipped_by": milliseconds}`.
+const STATE: &str = "xdr";
+
+/// By when everything that was made is in a snapshot; none if it does not show so.
+fn shipped_by(snapshot: &Snapshot) -> Option<Timestamp> {
+    match snapshot.content.kind {
+        // What a commit of a stream holds is what had come by then, whenever that was made.
+        Kind::Journal => {
+            let state = snapshot.content.attributes.get(STATE)?;
+            state.get("shipped_by")?.as_i64().map(Timestamp::from_millis)
+        }
+        _ => Some(snapshot.content.start),
+    }
+}
+
+fn newest(repo: &Repository, source: &StreamSource) -> Result<Option<Snapshot>, OpsError> {
+    let its = |snapshot: &Snapshot| snapshot.source().is_same(&source.source) && snapshot.content.scope == source.scope;
+    Ok(repo.last(By::Source(&source.source), Some(&source.scope), &its)?)
+}
+
+/// How far back nodes have to ship so that nothing is missed of what is not in the newest snapshot: as [`CenterOptions`] say it.
+///
+/// [`CenterOptions`]: crate::connector::aerospike::xdr::center::CenterOptions
+///
+/// # Errors
+/// [`OpsError`] from the repository.
+pub fn rewind(repo: &Repository, source: &StreamSource) -> Result<u64, OpsError> {
+    let newest = newest(repo, source)?;
+    let Some(by) = newest.as_ref().and_then(shipped_by) else { return Ok(0) };
+    let since = repo.clock().now().as_millis().saturating_sub(by.as_millis());
+    // A moment that lies ahead says that a clock was set: how long ago it was is not known.
+    Ok(u64::try_from(since).map_or(0, |since| since / 1000 + MARGIN_SECONDS))
 }
 
 /// Holds up transactions until it is dropped.
@@ -131,6 +168,8 @@ struct Course<'a> {
     held: Option<Held<'a>>,
     /// When transactions were held up, or what was to come had come.
     checkpoint: Option<Instant>,
+    /// Why what is shipped may not be all that is missing.
+    gap: Option<&'a str>,
     began: Instant,
     looked: Instant,
 }
@@ -145,6 +184,9 @@ impl Course<'_> {
 impl Live<'_> {
     fn run(&self) -> Result<CaptureOutcome, OpsError> {
         self.center.check_name()?;
+        self.make_anew()?;
+        // What goes on ships what it has not shipped, whatever was said of the time before.
+        let gap = self.options.gap.as_deref().filter(|_| !self.center.goes_on());
         self.make_center()?;
         let mut course = Course {
             outcome: CaptureOutcome { complete: true, ..CaptureOutcome::default() },
@@ -156,9 +198,15 @@ impl Live<'_> {
             all_failures: 0,
             held: None,
             checkpoint: None,
+            gap,
             began: Instant::now(),
             looked: Instant::now(),
         };
+        if let Some(gap) = gap {
+            self.progress.warn(WarningKind::Problem, self.center.namespace(), gap.to_owned());
+            course.outcome.problems.push(gap.to_owned());
+            course.outcome.complete = false;
+        }
         let mut polled: Option<Instant> = None;
         while !self.progress.cancelled() {
             let wanted = || !self.progress.cancelled();
@@ -174,7 +222,7 @@ impl Live<'_> {
             }
             // What was there has come, and the last snapshot does not say so.
             if is_quiet && course.is_whole && !course.is_said {
-                let commit = self.commit(None, true)?;
+                let commit = self.commit(None, &course)?;
                 course.add(&commit);
             }
             if self.options.once && self.is_over(&mut course, is_quiet)? {
@@ -186,6 +234,19 @@ impl Live<'_> {
         }
         course.outcome.complete &= course.outcome.lost == 0;
         Ok(course.outcome)
+    }
+
+    /// Takes away a data center that is there already if this repository has nothing that it shipped: it shipped to another one, and
+    /// would not ship that again.
+    fn make_anew(&self) -> Result<(), OpsError> {
+        let newest = newest(self.repo, self.source)?;
+        if !self.center.goes_on() || newest.is_some_and(|newest| newest.content.kind == Kind::Journal) {
+            return Ok(());
+        }
+        let words =
+            "the data center is there already, and nothing that it shipped is in this repository: it is made anew";
+        self.progress.warn(WarningKind::DoneAgain, self.center.namespace(), words.to_owned());
+        Ok(self.center.remove()?)
     }
 
     /// Makes the data center; a node that goes or comes just then is asked again.
@@ -254,7 +315,7 @@ impl Live<'_> {
             let _ = taken.answer(DONE);
             return Ok(());
         }
-        match self.commit(Some(&taken), course.is_whole) {
+        match self.commit(Some(&taken), course) {
             Ok(commit) => {
                 course.failures = 0;
                 self.progress.count(taken.batch.len() as u64, taken.batch.bytes() as u64);
@@ -278,7 +339,7 @@ impl Live<'_> {
         }
     }
 
-    fn commit(&self, taken: Option<&Taken>, is_whole: bool) -> Result<StreamCommit, OpsError> {
+    fn commit(&self, taken: Option<&Taken>, course: &Course<'_>) -> Result<StreamCommit, OpsError> {
         let collection = StreamCollection {
             name: self.center.namespace().to_owned(),
             codec: KeyCodec::Digest,
@@ -288,13 +349,23 @@ impl Live<'_> {
         if writer.parent().is_none() {
             writer.describe(0, json!({ "format": 1, "sets": [], "set_records": {}, "sindexes": [] }));
         }
+        let parent = writer.parent();
+        let mut attributes = parent.map_or(Json::Null, |parent| parent.content.attributes.clone());
+        if let Some(by) = course.recovery_point.or_else(|| parent.and_then(shipped_by)) {
+            if attributes.is_null() {
+                attributes = json!({});
+            }
+            attributes[STATE] = json!({ "shipped_by": by.as_millis() });
+        }
+        writer.set_attributes(attributes);
         if let Some(taken) = taken
             && let Err(error) = writer.write(0, &taken.batch)
         {
             writer.abandon()?;
             return Err(error);
         }
-        writer.commit(&StreamEnd { is_whole, ..StreamEnd::default() }, self.progress)
+        let problems = course.gap.iter().map(|gap| (*gap).to_owned()).collect();
+        writer.commit(&StreamEnd { is_whole: course.is_whole, problems, ..StreamEnd::default() }, self.progress)
     }
 
     /// Whether all that was to be shipped has been.

@@ -59,7 +59,8 @@ pub(crate) struct Center {
     from_ms: AtomicU64,
     shipped: Mutex<HashMap<Place, (u64, u16)>>,
     pub(crate) is_recovered: AtomicBool,
-    pub(crate) is_behind: AtomicBool,
+    /// Seconds since the oldest change was made that is not acknowledged; 0 if there is none.
+    pub(crate) lag: AtomicU64,
     pub(crate) stop: AtomicBool,
 }
 
@@ -92,7 +93,9 @@ pub(crate) fn begin(shared: &Arc<Shared>, node: usize, center: &Arc<Center>, fro
                 continue;
             }
             let due = due(&shared, node, &center);
-            center.is_behind.store(!due.is_empty(), Ordering::SeqCst);
+            let now = shared.now_ms(node).max(0) as u64;
+            let lag = due.iter().map(|it| now.saturating_sub(it.version.0) / 1000 + 1).max();
+            center.lag.store(lag.unwrap_or(0), Ordering::SeqCst);
             if due.is_empty() {
                 center.is_recovered.store(true, Ordering::SeqCst);
             }

@@ -14,19 +14,18 @@ use crate::{
         aerospike::{
             AerospikeSource, reached_by,
             xdr::{
-                center::{Center, CenterOptions},
+                center::{Center, CenterOptions, MARGIN_SECONDS},
                 listener::{Listener, ListenerOptions, MAX_CONNECTIONS, tls::server_config},
             },
         },
     },
     ops::{
         capture::{
-            live::{Live, LiveOptions, capture_live},
+            live::{Live, LiveOptions, capture_live, rewind},
             stream_source,
         },
         stream::StreamOptions,
     },
-    repo::{By, Repository, Snapshot},
 };
 use clap::Args;
 use std::{
@@ -37,9 +36,6 @@ use std::{
 
 /// Bytes of changes that wait for their snapshot.
 const WINDOW_BYTES: usize = 48 << 20;
-
-/// What is shipped again beyond the time since the last snapshot.
-const MARGIN_SECONDS: u64 = 60;
 
 /// How changes of a cluster are captured.
 #[derive(Debug, Args)]
@@ -127,11 +123,17 @@ impl LiveArgs {
     }
 }
 
-/// How far back to ship, so that nothing is missed since the newest snapshot.
-fn rewind(repo: &Repository, newest: Option<&Snapshot>) -> u64 {
-    let Some(newest) = newest else { return 0 };
-    let since = repo.clock().now().as_millis().saturating_sub(newest.content.start.as_millis());
-    u64::try_from(since / 1000).unwrap_or(0) + MARGIN_SECONDS
+/// Why less than `needed` is not enough; zero is everything.
+fn gap(wanted: u64, needed: u64) -> Option<String> {
+    let said = format!("--rewind {wanted}: nodes ship what was made in the last {wanted} s");
+    match (wanted, needed) {
+        (0, _) => None,
+        (_, 0) => Some(format!("{said} and since, and what was there before is in no snapshot")),
+        _ if wanted + MARGIN_SECONDS < needed => {
+            Some(format!("{said}, and the newest snapshot shows all that was made by about {needed} s ago"))
+        }
+        _ => None,
+    }
 }
 
 pub(super) fn run(args: &CaptureArgs, stream: StreamOptions, context: &Context) -> Result<Status, Failure> {
@@ -170,9 +172,8 @@ pub(super) fn run(args: &CaptureArgs, stream: StreamOptions, context: &Context) 
     let read = AerospikeSource::new(&url, live.reached()?)?;
     let source = stream_source(&repo, &read.identity(), read.scope(), &args.source, args.source_name.as_deref());
     let address = live.advertise.clone().unwrap_or_else(|| listener.address().to_string());
-    let its = |snapshot: &Snapshot| snapshot.source().is_same(&source.source) && snapshot.content.scope == source.scope;
-    let newest = repo.last(By::Source(&source.source), Some(&source.scope), &its)?;
-    let back = live.rewind.unwrap_or_else(|| rewind(&repo, newest.as_ref()));
+    let needed = rewind(&repo, &source)?;
+    let back = live.rewind.unwrap_or(needed);
     let center = center(address, Some(back))?;
     let options = LiveOptions {
         every: args.pace.every,
@@ -180,6 +181,7 @@ pub(super) fn run(args: &CaptureArgs, stream: StreamOptions, context: &Context) 
         checkpoint: !live.no_checkpoint,
         poll: args.pace.info_polling_period,
         start_timeout: live.start_timeout,
+        gap: gap(back, needed),
         ..LiveOptions::default()
     };
     let stream = StreamOptions { supersede: !args.pace.once, ..stream };

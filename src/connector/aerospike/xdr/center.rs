@@ -11,8 +11,9 @@ use crate::{
     report::ErrorKind,
 };
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::{Duration, Instant},
 };
 
 /// What a data center is told.
@@ -22,13 +23,17 @@ pub struct CenterOptions {
     pub name: String,
     /// Where nodes reach our listener.
     pub address: String,
-    /// How far back records are shipped that were there before: `None` for none, 0 for all, else seconds.
+    /// How far back records are shipped that were there before, from when the cluster was connected to: `None` for none, 0 for
+    /// all, else seconds.
     pub rewind: Option<u64>,
     /// Records a second of each node.
     pub max_throughput: Option<u32>,
     /// Ship what came from other clusters too.
     pub forward: bool,
 }
+
+/// What is shipped again beyond the time since everything was shipped.
+pub const MARGIN_SECONDS: u64 = 60;
 
 /// The longest name of a data center.
 const MAX_NAME: usize = 31;
@@ -55,6 +60,7 @@ pub struct Center {
     name: String,
     /// The settings of TLS that nodes ship with.
     tls_name: Option<String>,
+    connected: Instant,
     nodes: Mutex<Told>,
 }
 
@@ -65,6 +71,9 @@ struct Told {
     on: BTreeSet<String>,
     /// Nodes on which it was begun and may be half made.
     begun: BTreeSet<String>,
+    /// What a node had to ship by then it has shipped. Of those that are gone too: they may come again and have forgotten what they
+    /// were told.
+    shipped_by: BTreeMap<String, Instant>,
 }
 
 impl Center {
@@ -91,7 +100,16 @@ impl Center {
         let cluster = Cluster::connect(&place.seeds, reached).map_err(|error| error.into_connector(&object))?;
         let name = cluster.name();
         let name = if name.is_empty() { "null".to_owned() } else { name };
-        Ok(Self { cluster, namespace, options, object, name, tls_name: None, nodes: Mutex::default() })
+        Ok(Self {
+            cluster,
+            namespace,
+            options,
+            object,
+            name,
+            tls_name: None,
+            connected: Instant::now(),
+            nodes: Mutex::default(),
+        })
     }
 
     /// Has nodes ship under TLS, with the settings that their own configuration has under this name.
@@ -195,7 +213,7 @@ impl Center {
         if self.told().begun.contains(&node.id) && self.config(node)?.is_some() {
             self.order(node, &self.removal())?;
         }
-        for (step, command) in self.commands().iter().enumerate() {
+        for (step, command) in self.commands(self.rewind(node)).iter().enumerate() {
             let done = self.order(node, command);
             // Whether the first was done is not known where its answer did not come.
             if step == 0 && done.as_ref().map_or_else(Self::may_pass, |()| true) {
@@ -218,9 +236,15 @@ impl Center {
         Ok(())
     }
 
+    /// How far back a node has to ship by now.
+    fn rewind(&self, node: &Node) -> Option<u64> {
+        let shipped_by = self.told().shipped_by.get(&node.id).copied();
+        rewind(self.options.rewind, self.connected.elapsed(), shipped_by.map(|then| then.elapsed()))
+    }
+
     /// What a node is told, in the order in which it takes it.
-    fn commands(&self) -> Vec<String> {
-        let CenterOptions { name, address, rewind, max_throughput, forward } = &self.options;
+    fn commands(&self, rewind: Option<u64>) -> Vec<String> {
+        let CenterOptions { name, address, max_throughput, forward, .. } = &self.options;
         let namespace = &self.namespace;
         let mut all = vec![
             format!("set-config:context=xdr;dc={name};action=create"),
@@ -259,6 +283,7 @@ impl Center {
         let command = format!("get-stats:context=xdr;dc={};namespace={}", self.options.name, self.namespace);
         let mut standing = Standing::default();
         for node in self.cluster.nodes() {
+            let asked = Instant::now();
             let told = self.cluster.info(&node, &[&command]).ok();
             let text = told.as_ref().and_then(|answers| answers.text(&command)).unwrap_or_default();
             let number = |key| info::value_of(text, ';', key).and_then(|value| value.parse::<u64>().ok());
@@ -266,6 +291,13 @@ impl Center {
                 standing.nodes += 1;
                 standing.lag = standing.lag.max(lag);
                 standing.recoveries_pending = standing.recoveries_pending.saturating_add(pending);
+                // Lag is told in whole seconds.
+                let behind = Duration::from_secs(lag.saturating_add(1));
+                if let (0, Some(by)) = (pending, asked.checked_sub(behind)) {
+                    let mut told = self.told();
+                    let shipped_by = told.shipped_by.entry(node.id.clone()).or_insert(by);
+                    *shipped_by = by.max(*shipped_by);
+                }
                 continue;
             }
             standing.silent += 1;
@@ -345,5 +377,32 @@ impl Center {
             first = first.and(done);
         }
         first
+    }
+}
+
+/// How far back a node has to ship: to when it had shipped everything, where that is known, or as far as was `said` when the cluster
+/// was connected to.
+fn rewind(said: Option<u64>, connected: Duration, shipped: Option<Duration>) -> Option<u64> {
+    let whole = |since: Duration| since.as_secs() + 1;
+    match (said?, shipped) {
+        (_, Some(since)) => Some(whole(since) + MARGIN_SECONDS),
+        (0, None) => Some(0),
+        (seconds, None) => Some(seconds.saturating_add(whole(connected))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_node_that_is_told_late_ships_from_the_same_moment_on() {
+        let (day, minute) = (Duration::from_hours(24), Duration::from_mins(1));
+        assert_eq!(rewind(None, day, Some(minute)), None);
+        assert_eq!(rewind(Some(0), day, None), Some(0));
+        assert_eq!(rewind(Some(100), day, None), Some(100 + 86_401));
+        for said in [0, 100] {
+            assert_eq!(rewind(Some(said), day, Some(minute)), Some(61 + MARGIN_SECONDS));
+        }
     }
 }

@@ -101,7 +101,7 @@ fn config(shared: &Shared, node: usize, request: &Request<'_>) -> String {
 fn stats(shared: &Shared, node: usize, request: &Request<'_>) -> String {
     let Some(center) = center(shared, node, request) else { return error(4, "DC not found") };
     let pending = u8::from(!center.is_recovered.load(Ordering::SeqCst));
-    let lag = u8::from(center.is_behind.load(Ordering::SeqCst));
+    let lag = center.lag.load(Ordering::SeqCst);
     format!("lag={lag};in_queue=0;recoveries=1;recoveries_pending={pending};success=0")
 }
 

@@ -31,7 +31,7 @@ use crate::{
 };
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
-    fs::{AtFlags, FileType},
+    fs::{AtFlags, FileType, FlockOperation, flock},
     io::Errno,
 };
 use schemars::JsonSchema;
@@ -180,12 +180,19 @@ impl Target for FilesTarget {
             return Err(ConnectorError::Unwritable { object, reason });
         }
         fs::create_dir_all(root).map_err(io("make"))?;
+        let opened = open_root(root).map_err(io("open"))?;
+        // Before anything is written: what two restores write in turn is neither of both. The system lets go of it with this process,
+        // and where a file system knows no locks nothing is kept apart.
+        if let Err(Errno::WOULDBLOCK) = flock(&opened, FlockOperation::NonBlockingLockExclusive) {
+            let (object, reason) = (root.display().to_string(), "another restore writes into it".to_owned());
+            return Err(ConnectorError::Locked { object, reason });
+        }
         let names = Arc::new(Names::default());
         let real = fs::canonicalize(root).map_err(io("find"))?;
         let holds_one = plan.leave_alone.iter().any(|folder| folder.starts_with(&real));
         Ok(Box::new(LocalTarget {
             path: root.clone(),
-            root: open_root(root).map_err(io("open"))?,
+            root: opened,
             existed,
             overwrite: plan.overwrite,
             make_equal: plan.make_equal,

@@ -117,6 +117,24 @@ fn copy(from: &Path, to: &Path, plan: &TargetPlan) -> (Outcomes, Vec<String>) {
     (outcomes, notes)
 }
 
+#[test]
+fn a_second_restore_into_a_directory_is_refused_while_the_first_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let (plan, to) = (plan(Overwrite::IfChanged, true), dir.path().join("to"));
+    let begin = |path: &Path| FilesTarget::new(&url(path), FilesTargetOptions::default()).unwrap().begin(&plan);
+    let first = begin(&to).unwrap();
+    // By whatever name it is reached.
+    let link = dir.path().join("link");
+    symlink(&to, &link).unwrap();
+    for path in [&to, &link] {
+        let refused = begin(path).err();
+        assert!(matches!(refused, Some(ConnectorError::Locked { .. })), "{refused:?}");
+    }
+    begin(&dir.path().join("other")).unwrap();
+    drop(first);
+    begin(&link).unwrap();
+}
+
 fn set_time(path: &Path, seconds: i64, nanos: u32) {
     let time = cells::FileTime { seconds, nanos };
     let flags = rustix::fs::AtFlags::SYMLINK_NOFOLLOW;

@@ -139,7 +139,7 @@ fn restore_to(
     if !ledger.found() {
         plan::check_occupied(target, &selected, options).map_err(|error| ledger.hint(error))?;
     }
-    plan::check_keys(repo, snapshot, &selected, options)?;
+    plan::check_keys(repo, snapshot, &selected, options, progress)?;
     let meets = rehearse::ask(target, &target_plan)?;
     let mut notes = rehearse::preflight(&run, target, &target_plan, &selected)?;
     notes.extend(sampled.flatten());

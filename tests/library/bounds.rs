@@ -9,7 +9,7 @@ use crate::support::{
 use rekeep::{
     ops::{
         backup::{BackupOptions, backup},
-        restore::RestoreOptions,
+        restore::{RestoreOptions, restore},
     },
     record::{KeyCodec, MAX_KEY_BYTES, Tag},
 };
@@ -371,6 +371,15 @@ fn one_record_is_restored_alone_by_its_typed_key() {
     let error = restore_with(&repo, &snapshot(&repo, id), &nowhere, &options).unwrap_err();
     assert!(error.to_string().contains("int:700"), "{error}");
     assert!(nowhere.held().is_empty(), "nothing is written when a key is not there");
+    // Keys may be many: whoever wants that to end is heard before the first of them is looked for.
+    let many: Vec<String> = (0..20_000).map(|n| format!("int:{}", n % 100 - 50)).collect();
+    let heard = Heard::default();
+    heard.cancel.store(true, std::sync::atomic::Ordering::Relaxed);
+    let taken = snapshot(&repo, id);
+    let error = restore(&repo, &taken, &nowhere, &options, &heard).expect_err("cancelled");
+    assert!(error.is_interruption(), "{error}");
+    let options = RestoreOptions { keys: many, ..RestoreOptions::default() };
+    assert_eq!(restore_with(&repo, &taken, &MemoryTarget::default(), &options).unwrap().records, 100);
 }
 
 #[test]

@@ -4,12 +4,13 @@ use super::{RestoreOptions, patterns::Patterns};
 use crate::{
     connector::{Overwrite, Target, TargetCollection, TargetPlan},
     layer::Stack,
-    ops::{OpsError, own_folder, select::scope::is_everything},
+    ops::{OpsError, Progress, own_folder, select::scope::is_everything},
     record::{KeyCodec, KeyRange},
     repo::{Repository, Snapshot, drills::Sample, manifest::Collection},
     report::{ErrorKind, Remedy},
 };
 use serde_json::Value as Json;
+use std::collections::BTreeSet;
 
 /// A collection to restore.
 pub(super) struct Selected<'a> {
@@ -53,7 +54,8 @@ impl Filter {
 
     /// Whether a record is meant.
     pub(in crate::ops) fn means(&self, key: &[u8]) -> bool {
-        (self.keys.is_empty() || self.keys.iter().any(|wanted| wanted == key)) && self.admits(key)
+        (self.keys.is_empty() || self.keys.binary_search_by(|wanted| wanted.as_slice().cmp(key)).is_ok())
+            && self.admits(key)
     }
 
     /// Whether every record is meant.
@@ -216,10 +218,17 @@ pub(super) fn check_keys(
     snapshot: &Snapshot,
     selected: &[Selected<'_>],
     options: &RestoreOptions,
+    progress: &dyn Progress,
 ) -> Result<(), OpsError> {
-    'keys: for text in &options.keys {
-        for one in selected {
-            let stack = Stack::open(&repo.chunks(), &one.collection.stack)?;
+    // Keys may be many: each collection is opened once for all of them, and what is named twice is looked for once.
+    let texts: BTreeSet<&String> = options.keys.iter().collect();
+    let open = |one: &Selected<'_>| Stack::open(&repo.chunks(), &one.collection.stack);
+    let stacks = if texts.is_empty() { Vec::new() } else { selected.iter().map(open).collect::<Result<_, _>>()? };
+    'keys: for text in texts {
+        if progress.cancelled() {
+            return Err(OpsError::Interrupted);
+        }
+        for (one, stack) in selected.iter().zip(&stacks) {
             for key in parse_key(one.collection.codec, text)? {
                 let found = stack.cursor(&KeyRange::only(&key), snapshot.content.end, true)?.advance();
                 match found {

@@ -16,6 +16,7 @@ pub use reason::Reason;
 use super::{
     Narrow, OpsError, Phase, PhaseKind, Progress,
     prune::{HeldPacks, PruneOptions, PruneOutcome, held_without, prune},
+    select::all_of_it,
 };
 use crate::{
     repo::{Capability, RepoError, Repository, Snapshot, SnapshotId},
@@ -62,6 +63,7 @@ pub fn plan_named(repo: &Repository, named: &[Snapshot], force: bool) -> Result<
     let now = repo.clock().now();
     let ids: HashSet<SnapshotId> = named.iter().map(|snapshot| snapshot.id).collect();
     for snapshot in named {
+        all_of_it(snapshot)?;
         let id = snapshot.id.short();
         if snapshot.hold {
             let words = format!("snapshot {id} is on hold");

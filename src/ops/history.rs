@@ -369,6 +369,7 @@ impl<'a> Reader<'a> {
         let mut last: Option<State> = None;
         let mut last_value: Option<(Arc<Shape>, Vec<u8>)> = None;
         let mut was_seen = false;
+        let mut showing: HashSet<SnapshotId> = HashSet::new();
         for event in self.events(looked_at) {
             let (snapshot, state) = (event.snapshot, &event.state);
             let same = last.as_ref().is_some_and(|last| last.name == state.name && last.row == state.row);
@@ -377,15 +378,17 @@ impl<'a> Reader<'a> {
             let still = name == "deleted" && out.last().is_some_and(|version| version.state == "deleted");
             if let (true, Some(version)) = (same || still, out.last_mut()) {
                 version.to = version.to.max(event.time);
-                // One snapshot of a stream shows it at more than one time.
-                if event.is_shown && (version.snapshots == 0 || version.last_snapshot != snapshot.id) {
+                // One snapshot of a stream shows it at more than one time, in turn with others.
+                if event.is_shown {
                     version.last_snapshot = snapshot.id;
-                    version.snapshots += 1;
+                    version.snapshots += u64::from(showing.insert(snapshot.id));
                 }
                 last = Some(event.state);
                 continue;
             }
             was_seen |= state.row.is_some();
+            showing.clear();
+            showing.extend(event.is_shown.then_some(snapshot.id));
             let value = self.value(&event)?;
             let mut version = describe(&event, name);
             if let Some((shape, bytes)) = &value {

@@ -25,6 +25,8 @@ pub struct CollectionRow {
     pub records: u64,
     /// Their plaintext bytes.
     pub bytes: u64,
+    /// Whether both were counted; otherwise there are at most so many.
+    pub counted: bool,
 }
 
 /// One listed snapshot: the stable shape of `snapshots --json`.
@@ -94,7 +96,7 @@ pub fn row(snapshot: &Snapshot, now: Timestamp) -> SnapshotRow {
         collections: snapshot
             .collections
             .iter()
-            .map(|c| CollectionRow { name: c.name.clone(), records: c.records, bytes: c.bytes })
+            .map(|c| CollectionRow { name: c.name.clone(), records: c.records, bytes: c.bytes, counted: c.counted })
             .collect(),
         problems: content.problems.clone(),
         stats: content.stats.clone(),

@@ -90,6 +90,17 @@ pub fn resolve(
     }
 }
 
+/// Refuses one that is shown as of a moment within it: what is done to a snapshot is done to all that it holds.
+pub(in crate::ops) fn all_of_it(snapshot: &Snapshot) -> Result<(), OpsError> {
+    let Some(end) = snapshot.holds_until() else { return Ok(()) };
+    let (id, at) = (snapshot.id.short(), snapshot.content.end);
+    let words = format!(
+        "{at} is a moment within snapshot {id}, which holds what came after it too, until {end}: name the snapshot by its id if \
+         all of it is meant"
+    );
+    Err(OpsError::Usage(words))
+}
+
 fn warn_of_spanning(meant: &[&Snapshot], time: Timestamp, progress: &dyn Progress) {
     let Some(spanning) = meant.iter().find(|s| s.content.start <= time && time < s.content.end) else { return };
     let (id, content) = (spanning.id.short(), &spanning.content);

@@ -1,6 +1,6 @@
 //! `tag`: changes what may be changed of a snapshot: its tags, its hold, its lock.
 
-use super::OpsError;
+use super::{OpsError, select::all_of_it};
 use crate::{
     record::Timestamp,
     repo::{Manifest, Repository, Snapshot},
@@ -85,6 +85,7 @@ impl TagChange {
 /// [`ErrorKind::SnapshotLocked`] if the lock would end sooner than the one that there is.
 pub fn tag(repo: &Repository, snapshot: &Snapshot, change: &TagChange) -> Result<Snapshot, OpsError> {
     change.check(repo.clock().now())?;
+    all_of_it(snapshot)?;
     if let (Some(asked), Some(there)) = (change.lock_until, snapshot.lock_until)
         && asked < there
     {

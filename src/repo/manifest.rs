@@ -398,18 +398,30 @@ impl PartialEq for Tables {
 /// A snapshot as it stands: the newest revision that counts. Only who looked at all revisions makes one.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 #[serde(transparent)]
-pub struct Snapshot(Manifest);
+pub struct Snapshot {
+    manifest: Manifest,
+    /// Where it is shown as it stood at a moment before its end: its end.
+    #[serde(skip)]
+    holds_until: Option<Timestamp>,
+}
 
 impl Snapshot {
     /// Of the revision that was found to count.
     pub(in crate::repo) const fn standing(manifest: Manifest) -> Self {
-        Self(manifest)
+        Self { manifest, holds_until: None }
     }
 
     /// As if it had been found.
     #[cfg(test)]
     pub(crate) const fn made_up(manifest: Manifest) -> Self {
-        Self(manifest)
+        Self::standing(manifest)
+    }
+
+    /// The end of what there is in storage, if this shows it as of a moment before that. To read it is to read that moment;
+    /// whatever is done to it is done to what came later, too.
+    #[must_use]
+    pub const fn holds_until(&self) -> Option<Timestamp> {
+        self.holds_until
     }
 
     /// As it stood at a moment before its end, if its journals tell: the last moment kept that is not after `time`.
@@ -421,10 +433,11 @@ impl Snapshot {
         let moments = self.collections.iter().map(|found| found.journal.as_ref()?.at_or_before(time));
         let mut seen = self.clone();
         // Collections share the moments of their stream; where one kept fewer, the earliest is the only one of all.
-        seen.0.content.end = moments.min()??;
-        for (found, shown) in self.collections.iter().zip(&mut seen.0.collections) {
+        seen.manifest.content.end = moments.min()??;
+        seen.holds_until = Some(self.holds_until.unwrap_or(self.content.end));
+        for (found, shown) in self.collections.iter().zip(&mut seen.manifest.collections) {
             shown.counted = false;
-            if found.journal.as_ref()?.at_or_before(seen.0.content.end)? != seen.0.content.end {
+            if found.journal.as_ref()?.at_or_before(seen.manifest.content.end)? != seen.manifest.content.end {
                 return None;
             }
         }
@@ -434,7 +447,7 @@ impl Snapshot {
     /// The revision, to make the next one of it.
     #[must_use]
     pub fn into_manifest(self) -> Manifest {
-        self.0
+        self.manifest
     }
 }
 
@@ -442,7 +455,7 @@ impl Deref for Snapshot {
     type Target = Manifest;
 
     fn deref(&self) -> &Manifest {
-        &self.0
+        &self.manifest
     }
 }
 
@@ -450,7 +463,7 @@ impl Deref for Snapshot {
 #[cfg(test)]
 impl std::ops::DerefMut for Snapshot {
     fn deref_mut(&mut self) -> &mut Manifest {
-        &mut self.0
+        &mut self.manifest
     }
 }
 

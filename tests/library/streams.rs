@@ -7,14 +7,19 @@ use crate::support::{
 };
 use rekeep::{
     ops::{
+        diff::{Change, diff},
+        forget::plan_named,
         history::history,
         prune::{PruneOptions, prune},
         select::{Narrow, SnapshotSpec, resolve},
         squash::ThinVersions,
         stream::{Arrival, StreamCollection, StreamEnd, StreamOptions, StreamSource, StreamWriter},
+        tag::{TagChange, tag},
+        transfer::{TransferOptions, transfer},
+        verify::{AgainstOptions, verify_against},
     },
     record::{ChangeBatch, Clock, KeyCodec, RowHead, Timestamp, VersionTime},
-    repo::{Repository, Snapshot, manifest::Kind},
+    repo::{Repository, Snapshot, manifest::Kind, session::SessionTiming},
 };
 use std::{
     collections::BTreeMap,
@@ -254,6 +259,69 @@ fn history_shows_every_version_with_its_time() {
     let (from, to) = (Timestamp::from_millis(times[1]), Timestamp::from_millis(times[2]));
     let some = history(&river.repo, &all, "c", "hex:6b6579303030303031", Some(from), Some(to), &heard).unwrap();
     assert_eq!(some.versions.iter().map(|it| it.state).collect::<Vec<_>>(), ["live", "deleted"]);
+}
+
+#[test]
+fn a_moment_within_a_snapshot_is_read_as_of_then_and_nothing_is_done_to_what_came_later() {
+    let mut river = River::of(sample(5, 3, 20), true);
+    river.put(b"a", Rec::text("one"));
+    river.put(b"b", Rec::text("soon gone"));
+    let then = river.now() as i64;
+    let was = river.state(then);
+    river.delete(b"b");
+    river.put(b"a", Rec::text("two"));
+    let whole = river.commit();
+    let moment = River::at(&river.repo, then);
+    assert_eq!((moment.id, moment.holds_until()), (whole.id, Some(whole.content.end)));
+    let refused = |error: rekeep::ops::OpsError| {
+        let words = error.to_string();
+        assert!(words.contains("is a moment within snapshot") && words.contains(&whole.id.short()), "{words}");
+    };
+    refused(plan_named(&river.repo, std::slice::from_ref(&moment), true).unwrap_err());
+    let hold = TagChange { hold: Some(true), ..TagChange::default() };
+    refused(tag(&river.repo, &moment, &hold).unwrap_err());
+    let elsewhere = World::new();
+    let options = TransferOptions {
+        parallel: 1,
+        dry_run: false,
+        compression: 1,
+        seal_anew: false,
+        write_limit: None,
+        timing: SessionTiming::default(),
+    };
+    let one = std::slice::from_ref(&moment);
+    let heard = Heard::default();
+    refused(transfer(&river.repo, one, &elsewhere.1, &options, &heard).unwrap_err());
+    // All of it may be forgotten, tagged and copied.
+    plan_named(&river.repo, std::slice::from_ref(&whole), true).unwrap();
+    let mut seen = Vec::new();
+    let counts =
+        diff(&river.repo, &moment, &whole, None, &heard, &mut |_, key, change| seen.push((key.to_owned(), change)));
+    assert_eq!(counts.unwrap().len(), 1);
+    assert_eq!(seen, [("hex:61".to_owned(), Change::Changed), ("hex:62".to_owned(), Change::Removed)]);
+    let against = |snapshot: &Snapshot, db: &Db| {
+        let source = MemorySource::of(db.clone(), &river.world.clock);
+        let found = verify_against(&river.repo, snapshot, &source, AgainstOptions::default(), &heard).unwrap();
+        found.missing + found.extra + found.different
+    };
+    assert_eq!((against(&moment, &was), against(&whole, &river.db)), (0, 0));
+    assert_eq!((against(&moment, &river.db), against(&whole, &was)), (2, 2));
+}
+
+#[test]
+fn snapshots_that_show_a_version_are_counted_once_each() {
+    let mut river = River::of(sample(5, 3, 20), true);
+    river.put(b"a", Rec::text("one"));
+    for n in 0..3 {
+        river.put(b"b", Rec::text(&format!("other {n}")));
+        river.commit();
+    }
+    let all = river.repo.snapshots().unwrap();
+    let found = history(&river.repo, &all, "c", "hex:61", None, None, &Heard::default()).unwrap();
+    let shown: Vec<u64> = found.versions.iter().map(|it| it.snapshots).collect();
+    assert!(shown.iter().all(|count| *count <= all.len() as u64), "{shown:?} of {}", all.len());
+    let newest = found.versions.last().unwrap();
+    assert_eq!(newest.last_snapshot, all.last().unwrap().id);
 }
 
 #[test]

@@ -46,7 +46,9 @@ pub(super) fn run(args: &LsArgs, context: &Context) -> Result<Status, Failure> {
     }
     let mut collections = table(&["collection", "records", "bytes"], &[1, 2]);
     for collection in &row.collections {
-        collections.add_row(vec![safe(&collection.name), show_count(collection.records), show_size(collection.bytes)]);
+        let [records, bytes] = [show_count(collection.records), show_size(collection.bytes)]
+            .map(|figure| if collection.counted { figure } else { format!("at most {figure}") });
+        collections.add_row(vec![safe(&collection.name), records, bytes]);
     }
     out.line(format_args!("snapshot {} as of {}, {}", row.id, show_time(row.time), safe(&row.source.url)));
     out.line(render(&collections));

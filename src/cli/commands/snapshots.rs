@@ -122,6 +122,7 @@ fn print(rows: &[&SnapshotRow], context: &Context) {
     let mut out = table(&header, &[5, 6, 7, 8]);
     for row in rows {
         let kind = format!("{:?}", row.kind).to_lowercase();
+        let at_most = if row.collections.iter().all(|c| c.counted) { "" } else { "at most " };
         let mut cells = vec![
             row.short_id.clone(),
             show_time(row.time),
@@ -134,8 +135,8 @@ fn print(rows: &[&SnapshotRow], context: &Context) {
             safe(&row.source.url),
             brief_tags(&row.tags),
             row.collections.len().to_string(),
-            show_count(row.collections.iter().map(|c| c.records).sum()),
-            show_size(row.collections.iter().map(|c| c.bytes).sum()),
+            format!("{at_most}{}", show_count(row.collections.iter().map(|c| c.records).sum())),
+            format!("{at_most}{}", show_size(row.collections.iter().map(|c| c.bytes).sum())),
             show_size(row.stats.bytes_added),
         ];
         if scoped {

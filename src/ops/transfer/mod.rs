@@ -9,7 +9,7 @@ mod source;
 
 use super::{
     OpsError, Phase, PhaseKind, Progress, forget::ForgetPlan, progress::tell_news, prune::Layers, reading::Reading,
-    tag::TagChange,
+    select::all_of_it, tag::TagChange,
 };
 use crate::{
     repo::{
@@ -121,6 +121,7 @@ pub fn transfer(
         );
         return Err(OpsError::refused(ErrorKind::InvalidInput, words));
     }
+    chosen.iter().try_for_each(all_of_it)?;
     needs(from, Capability::ReadValues)?;
     needs(to, Capability::Write)?;
     // What must stay in a region stays there in copies too.

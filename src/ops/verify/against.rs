@@ -152,8 +152,9 @@ impl Comparison<'_> {
             return Ok(());
         };
         let stack = Stack::open(&repo.chunks(), &collection.stack)?;
-        // What has expired meanwhile is in neither.
-        let at = snapshot.content.end.max(self.session.start());
+        // What has expired meanwhile is in neither; what a journal holds of a later time than the one that is meant does not count.
+        let end = snapshot.content.end;
+        let at = if snapshot.holds_until().is_some() { end } else { end.max(self.session.start()) };
         for range in stack.ranges() {
             let gaps = RefCell::new(Gaps::default());
             let mut expiring: Vec<(Vec<u8>, Expiry)> = Vec::new();

@@ -372,12 +372,12 @@ fn a_node_that_restarts_gets_the_data_center_again() {
 #[test]
 fn what_a_first_run_did_not_ship_comes_although_its_data_center_was_taken_away() {
     let server = enterprise(1);
-    server.put_all("test", (0..1200).map(|n| Seed::int(n).bin_int("n", n)));
+    server.put_all("test", (0..700).map(|n| Seed::int(n).bin_int("n", n)));
     server.advance(Duration::from_hours(1));
     let (_world, repo) = World::new();
     let options = LiveOptions { once: false, remove: true, ..quick() };
     let outcome = beside(&server, &repo, &options, |server, running| running.until(|| server.shipped().0 > 0));
-    assert!(outcome.unwrap().changes < 1200 && server.data_centers().is_empty());
+    assert!(outcome.unwrap().changes < 700 && server.data_centers().is_empty());
     assert!(!newest(&repo).content.complete);
     let source = Capture::of(&server, &repo).source;
     let again = Capture::back(&server, &repo, rewind(&repo, &source).unwrap());
@@ -387,7 +387,7 @@ fn what_a_first_run_did_not_ship_comes_although_its_data_center_was_taken_away()
     // From here on only what was made since.
     let since = rewind(&repo, &source).unwrap();
     assert!(since > 0, "{since}");
-    server.put_all("test", (1200..1210).map(|n| Seed::int(n).bin_int("n", n)));
+    server.put_all("test", (700..710).map(|n| Seed::int(n).bin_int("n", n)));
     let outcome = Capture::back(&server, &repo, since).run(&repo, &quick(), &Heard::default()).unwrap();
     assert_eq!(outcome.changes, 10);
     assert_eq!(shown(&repo), there(&server, &repo));

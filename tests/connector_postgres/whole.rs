@@ -176,3 +176,37 @@ fn rows_that_are_spread_by_the_hash_of_an_enumeration_come_back() {
         assert!(all(&mut from) == all(&mut to), "{name}");
     }
 }
+
+/// What a database sets for its sessions changes neither records nor whether a session lasts.
+#[test]
+#[ignore = "needs postgresql"]
+fn settings_of_a_database_change_nothing_of_what_is_kept() {
+    let cluster = Cluster::new();
+    let mut client = cluster.database("origin");
+    client
+        .batch_execute(
+            "CREATE TYPE \"Odd\" AS ENUM ('a'); CREATE TABLE t (k regclass PRIMARY KEY, r regtype[], o \"Odd\", i interval, m money, f float4);
+             INSERT INTO t VALUES ('t', '{int4,text}', 'a', '1 year -2 days', 12.5, 0.1)",
+        )
+        .unwrap();
+    let room = Room::new();
+    let url = cluster.url("origin");
+    room.ok(&["backup", &url]);
+    for setting in [
+        "quote_all_identifiers = on",
+        "IntervalStyle = sql_standard",
+        "extra_float_digits = -15",
+        "search_path = pg_catalog",
+        "array_nulls = off",
+        "default_transaction_isolation = serializable",
+        "lock_timeout = '1ms'",
+        "client_encoding = latin1",
+        "standard_conforming_strings = off",
+    ] {
+        client.batch_execute(&format!("ALTER DATABASE origin RESET ALL; ALTER DATABASE origin SET {setting}")).unwrap();
+        let again = room.backup(&url);
+        let stats = &again["stats"];
+        let differ = ["new", "changed", "deleted"].map(|count| stats[count].as_u64().unwrap());
+        assert_eq!(differ, [0; 3], "{setting}");
+    }
+}

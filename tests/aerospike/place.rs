@@ -164,6 +164,7 @@ pub const HERE_ONLY: &[(&str, &[&str])] = &[
             "streams::what_a_first_run_did_not_ship_comes_although_its_data_center_was_taken_away",
             "streams::a_data_center_that_shipped_to_another_repository_is_made_anew",
             "streams::a_node_that_forgot_its_data_center_ships_what_it_had_not_and_not_everything",
+            "streams::nodes_ship_since_a_backup_by_the_clock_that_stamped_it",
             "streams::a_stream_that_begins_behind_what_was_there_is_not_complete",
             "command::a_capture_that_is_killed_again_and_again_keeps_all_that_it_acknowledged",
         ],

@@ -1,13 +1,13 @@
 //! Capturing what nodes ship by XDR: nothing is acknowledged before it is in a snapshot, everything comes, deletions too.
 
 use crate::{
-    cluster::{given_back, held},
-    place::here,
+    cluster::{given_back, held, plain, source_of, try_back_up},
+    place::{SERVER_EPOCH_MILLIS, here},
     support::{Db, Heard, World, backend::Fault, world::assert_sound},
 };
 use rekeep::{
     connector::{
-        Scope, SourceUrl,
+        Scope, Source as _, SourceUrl,
         aerospike::{
             AerospikeOptions, wire,
             xdr::{
@@ -27,6 +27,7 @@ use rekeep::{
         history::history,
         stream::{StreamOptions, StreamSource},
     },
+    record::{Clock as _, SystemClock, Timestamp},
     repo::{Repository, Snapshot},
 };
 use rekeep_aerospike_server::{Config, Handle, Seed};
@@ -380,12 +381,12 @@ fn what_a_first_run_did_not_ship_comes_although_its_data_center_was_taken_away()
     assert!(outcome.unwrap().changes < 700 && server.data_centers().is_empty());
     assert!(!newest(&repo).content.complete);
     let source = Capture::of(&server, &repo).source;
-    let again = Capture::back(&server, &repo, rewind(&repo, &source).unwrap());
+    let again = Capture::back(&server, &repo, rewind(&repo, &source, Timestamp::default()).unwrap());
     let outcome = again.run(&repo, &quick(), &Heard::default()).unwrap();
     assert!(outcome.complete && newest(&repo).content.complete);
     assert_eq!(shown(&repo), there(&server, &repo));
     // From here on only what was made since.
-    let since = rewind(&repo, &source).unwrap();
+    let since = rewind(&repo, &source, Timestamp::default()).unwrap();
     assert!(since > 0, "{since}");
     server.put_all("test", (700..710).map(|n| Seed::int(n).bin_int("n", n)));
     let outcome = Capture::back(&server, &repo, since).run(&repo, &quick(), &Heard::default()).unwrap();
@@ -446,6 +447,24 @@ fn a_stream_that_begins_behind_what_was_there_is_not_complete() {
     assert!(newest(&repo).content.problems.iter().any(|problem| problem.contains("in no snapshot")));
     Capture::back(&server, &repo, 60).run(&repo, &quick(), &Heard::default()).unwrap();
     assert!(!newest(&repo).content.complete);
+}
+
+/// A backup is stamped by the cluster's clock, whatever this machine's says.
+#[test]
+fn nodes_ship_since_a_backup_by_the_clock_that_stamped_it() {
+    let server = enterprise(1);
+    let ahead = SystemClock.now().as_millis() - SERVER_EPOCH_MILLIS + 300_000;
+    server.set_now_ms(ahead);
+    server.put_all("test", (0..5).map(|n| Seed::int(n).bin_int("n", n)));
+    let (_world, repo) = World::new();
+    let url = format!("aerospike://{}/test", server.address(0));
+    let reader = source_of(&url, crate::cluster::quick());
+    try_back_up(&repo, &url, crate::cluster::quick(), &plain()).unwrap();
+    let center = center(&server, "", DC, None);
+    let source = stream_source(&repo, &center.identity(), reader.scope(), &url, None);
+    server.advance(Duration::from_mins(10));
+    let seconds = rewind(&repo, &source, center.now(&AerospikeOptions::default())).unwrap();
+    assert!((660..1000).contains(&seconds), "{seconds}");
 }
 
 /// Whichever step a node restarts at, it gets the whole data center, and what it had is shipped.

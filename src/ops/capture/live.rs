@@ -75,15 +75,18 @@ fn newest(repo: &Repository, source: &StreamSource) -> Result<Option<Snapshot>, 
 }
 
 /// How far back nodes have to ship so that nothing is missed of what is not in the newest snapshot: as [`CenterOptions`] say it.
+/// `cluster` is what time it is there, by which backups are stamped.
 ///
 /// [`CenterOptions`]: crate::connector::aerospike::xdr::center::CenterOptions
 ///
 /// # Errors
 /// [`OpsError`] from the repository.
-pub fn rewind(repo: &Repository, source: &StreamSource) -> Result<u64, OpsError> {
-    let newest = newest(repo, source)?;
-    let Some(by) = newest.as_ref().and_then(shipped_by) else { return Ok(0) };
-    let since = repo.clock().now().as_millis().saturating_sub(by.as_millis());
+pub fn rewind(repo: &Repository, source: &StreamSource, cluster: Timestamp) -> Result<u64, OpsError> {
+    let Some(newest) = newest(repo, source)? else { return Ok(0) };
+    let Some(by) = shipped_by(&newest) else { return Ok(0) };
+    let own = repo.clock().now();
+    let now = if newest.content.kind == Kind::Journal { own } else { own.max(cluster) };
+    let since = now.as_millis().saturating_sub(by.as_millis());
     // A moment that lies ahead says that a clock was set: how long ago it was is not known.
     Ok(u64::try_from(since).map_or(0, |since| since / 1000 + MARGIN_SECONDS))
 }

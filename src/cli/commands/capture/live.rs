@@ -172,7 +172,7 @@ pub(super) fn run(args: &CaptureArgs, stream: StreamOptions, context: &Context) 
     let read = AerospikeSource::new(&url, live.reached()?)?;
     let source = stream_source(&repo, &read.identity(), read.scope(), &args.source, args.source_name.as_deref());
     let address = live.advertise.clone().unwrap_or_else(|| listener.address().to_string());
-    let needed = rewind(&repo, &source)?;
+    let needed = rewind(&repo, &source, probe.now(&live.reached()?))?;
     let back = live.rewind.unwrap_or(needed);
     let center = center(address, Some(back))?;
     let options = LiveOptions {

@@ -1,13 +1,16 @@
 //! The data center that XDR ships to, as every node is told of it, and transactions that are held up for a checkpoint.
 
 use super::super::{
+    clock::Clocks,
     cluster::{Cluster, Node},
     error::Error,
     info,
     options::{AerospikeOptions, ClusterPlace},
+    patience::Patience,
 };
 use crate::{
     connector::{ConnectorError, Identity, SourceUrl},
+    record::Timestamp,
     report::ErrorKind,
 };
 use std::{
@@ -132,6 +135,13 @@ impl Center {
     #[must_use]
     pub fn namespace(&self) -> &str {
         &self.namespace
+    }
+
+    /// What time it is by the clock of a node that is furthest ahead; by this machine's if none tells.
+    #[must_use]
+    pub fn now(&self, reached: &AerospikeOptions) -> Timestamp {
+        let patience = Patience::new(reached.partition_timeout);
+        Clocks::default().read(&self.cluster, std::slice::from_ref(&self.namespace), reached, &patience).latest
     }
 
     /// Refuses a name that a data center bears which is not ours. One that ships this namespace to our address goes on, and

@@ -130,8 +130,10 @@ impl Service {
             std::thread::spawn(move || folders::clear(&service, &config, &begun));
         }
         for job in self.state.unfinished()? {
-            let again = job.state == JobState::Queued
-                && matches!(&job.work, Work::Backup { routine, .. } if config.routines.contains_key(routine));
+            // What a restore is to do was not kept: it may hold secrets of whoever asked.
+            let is_whole = !matches!(job.work, Work::Restore { .. });
+            let is_there = job.work.routine().is_some_and(|name| config.routines.contains_key(name));
+            let again = job.state == JobState::Queued && is_whole && is_there;
             if again {
                 // Asked for by a clock that has been set back since, it waits no longer for that.
                 let ahead = (job.created.as_millis() - now.as_millis()).max(0);

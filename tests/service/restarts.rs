@@ -34,6 +34,48 @@ fn jobs_their_ends_and_all_counts_are_there_after_a_restart() {
     assert_eq!(metrics(&world), counts);
 }
 
+/// What follows from a backup, and drills, wait again as backups do; of a restore nobody knows any more what it was to do.
+#[test]
+fn whatever_waited_waits_again_after_a_restart_but_restores() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    world.start();
+    world.back_up("accounts", "full");
+    world.stop();
+    let db = world.database("state/state.db");
+    let works = [
+        json!({ "verb": "retention", "routine": "accounts" }),
+        json!({ "verb": "verify", "routine": "accounts", "how": "data" }),
+        json!({ "verb": "drill", "routine": "accounts" }),
+        json!({ "verb": "restore", "routine": "accounts", "request": {} }),
+        json!({ "verb": "verify", "routine": "gone", "how": "data" }),
+    ];
+    for work in &works {
+        db.execute(
+            "INSERT INTO jobs (verb, kind, routine, by, work, state, created, begin) VALUES (?, '', ?, '-', ?, 'queued', 1, 1)",
+            (work["verb"].as_str(), work["routine"].as_str(), work.to_string()),
+        )
+        .unwrap();
+    }
+    drop(db);
+    world.start();
+    let ended = until(|| {
+        let jobs = world.get("/api/v1/jobs");
+        let ours: Vec<Json> = jobs.as_array().unwrap().iter().take(works.len()).rev().cloned().collect();
+        ours.iter().all(|job| !job["finished"].is_null()).then_some(ours)
+    });
+    let told: Vec<_> =
+        ended.iter().map(|job| (job["verb"].as_str().unwrap(), job["state"].as_str().unwrap())).collect();
+    let wanted = [
+        ("retention", "success"),
+        ("verify", "success"),
+        ("drill", "success"),
+        ("restore", "failure"),
+        ("verify", "failure"),
+    ];
+    assert_eq!(told, wanted, "{ended:?}");
+}
+
 #[test]
 fn a_log_file_gets_what_is_told() {
     let world = World::new();

@@ -36,10 +36,13 @@ pub fn cluster_options(config: &Config, cluster: &Cluster, options: &mut Options
     if let Some(credentials) = &cluster.credentials {
         let secrets =
             Secrets::new(config, credentials.secret_agent.as_ref(), credentials.secret_agent_name.as_deref())?;
-        if let Some(user) = &credentials.user {
+        // Clients of the backup service send empty fields for none.
+        let is_given = |text: &&String| !text.is_empty();
+        if let Some(user) = credentials.user.as_ref().filter(is_given) {
             options.set("as_user", secrets.get(user)?);
         }
-        let password = match (&credentials.password, &credentials.password_path) {
+        let said = credentials.password.as_ref().filter(|password| !password.0.is_empty());
+        let password = match (said, credentials.password_path.as_ref().filter(is_given)) {
             (Some(password), _) => Some(secrets.get(&password.0)?),
             (None, Some(path)) => Some(super::config::secret::of_file(path)?),
             (None, None) => None,
@@ -195,6 +198,20 @@ pub(super) fn resolved(value: &Json, secrets: &Secrets<'_>) -> Result<Json, Stri
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn empty_credentials_are_none() {
+        let given = |credentials: Json| {
+            let cluster = json!({ "seed-nodes": [{ "host-name": "a", "port": 1 }], "credentials": credentials });
+            let cluster: Cluster = serde_json::from_value(cluster).unwrap();
+            let mut options = Options::default();
+            cluster_options(&Config::default(), &cluster, &mut options).unwrap();
+            options.given().map(str::to_owned).collect::<Vec<_>>()
+        };
+        assert_eq!(given(json!({ "user": "", "password": "", "password-path": "" })), Vec::<String>::new());
+        assert_eq!(given(json!({ "user": "u" })), ["as_user"]);
+        assert_eq!(given(json!({ "user": "u", "password": "p" })).len(), 2);
+    }
 
     #[test]
     fn a_routine_of_several_namespaces_reads_each() {

@@ -153,11 +153,16 @@ fn what_makes_no_sense_is_refused_and_changes_nothing() {
         let told = world.ask("POST", path, Some(&body)).is(400);
         assert!(told.error().contains(words), "{body}: {told:?}");
     }
+    let cluster =
+        json!({ "seed-nodes": [{ "host-name": "h", "port": 1 }], "credentials": { "user": "", "password": "p" } });
+    let told = world.ask("POST", "/v1/config/clusters/c", Some(&cluster)).is(400).error();
+    assert!(told.contains("no user"), "{told}");
     // What the next start would refuse.
     for (field, value, words) in [
         ("http", json!({ "address": "nonsense" }), "no address"),
         ("http", json!({ "address": "192.0.2.1" }), "answered to anybody"),
         ("http", json!({ "disabled": true }), "neither http nor https"),
+        ("http", json!({ "max-body-bytes": 0 }), "max-body-bytes"),
         ("https", json!({ "cert-file": "/nowhere/c.pem", "key-file": "/nowhere/k.pem" }), "/nowhere/c.pem"),
         ("logger", json!({ "level": "LOUD" }), "LOUD"),
         ("logger", json!({ "format": "XML" }), "XML"),

@@ -112,8 +112,14 @@ impl Check<'_> {
             }
         }
         let Some(credentials) = &cluster.credentials else { return };
-        if credentials.password.is_some() && credentials.password_path.is_some() {
+        let is_given = |text: Option<&str>| text.is_some_and(|text| !text.is_empty());
+        let has_password = is_given(credentials.password.as_ref().map(|password| password.0.as_str()));
+        let has_path = is_given(credentials.password_path.as_deref());
+        if has_password && has_path {
             self.say(&[at, name, "credentials"], "password and password-path are both given");
+        }
+        if (has_password || has_path) && !is_given(credentials.user.as_deref()) {
+            self.say(&[at, name, "credentials"], "a password is given, and no user");
         }
         let modes = ["INTERNAL", "EXTERNAL", "PKI"];
         let mode = credentials.auth_mode.as_deref().filter(|mode| !modes.contains(&mode.to_ascii_uppercase().as_str()));
@@ -415,6 +421,9 @@ impl Check<'_> {
         }
         if settings.http.as_ref().is_some_and(|http| http.port == Some(0)) {
             self.say(&["service", "http"], "port 0 is none");
+        }
+        if settings.http.as_ref().is_some_and(|http| http.max_body_bytes == Some(0)) {
+            self.say(&["service", "http"], "max-body-bytes: 0: no change could be asked for any more");
         }
         let ways = [
             ("http", settings.http.as_ref().map(|http| (http.context_path.as_deref(), http.rate.as_ref()))),

@@ -113,8 +113,9 @@ pub fn unknown(registry: &Registry, config: &Config) -> Vec<Finding> {
 
 /// The schemes that there are, if this is none of them.
 fn schemes_without(registry: &Registry, scheme: &str) -> Option<String> {
-    let known: Vec<&str> = registry.connectors().map(|connector| connector.scheme()).collect();
-    (!known.contains(&scheme)).then(|| known.iter().map(|known| format!("{known}:")).collect::<Vec<_>>().join(", "))
+    let is_known = registry.connectors().any(|connector| connector.scheme() == scheme);
+    let all = || registry.connectors().map(|connector| format!("{}:", connector.scheme())).collect::<Vec<_>>();
+    (!is_known).then(|| all().join(", "))
 }
 
 /// What is allowed and never is, and what is never allowed.

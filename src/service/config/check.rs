@@ -546,7 +546,7 @@ impl Check<'_> {
             match address_of(&address) {
                 None => self.say(&["service", name], format!("address: `{address}` is no address: write numbers")),
                 // In clear that of all networks is that of a file of the backup service, and answers this host alone.
-                Some(ip) if !is_guarded && !ip.is_loopback() && !(name == "http" && ip.is_unspecified()) => {
+                Some(ip) if !(is_guarded || ip.is_loopback() || name == "http" && ip.is_unspecified()) => {
                     self.say(&["service", name], format!("address: {}", open_to_anybody(ip)));
                 }
                 Some(_) => {}

@@ -1094,11 +1094,18 @@ pub fn sqlite_pages(data: &[u8]) {
         let Some((by_sql, named)) = sqlite_rows(&path, true) else { continue };
         let (by_pages, missing) = sqlite_rows(&path, false).expect("what SQL reads pages read");
         for row in by_sql.intersection(there) {
-            assert!(by_pages.contains(row), "a row that SQL gives");
+            // What lies on a page that it does not belong to is found by who reads all in turn, and named by who goes by the bounds.
+            let is_named =
+                || KeyCodec::Int.decode(&row.0).is_some() && missing.iter().any(|it| it.contains(&named_row(&row.0)));
+            assert!(by_pages.contains(row) || is_named(), "a row that SQL gives");
         }
         let is_whole = by_pages.len() == SQLITE_ROWS;
         assert!(is_whole || named.is_empty() || !missing.is_empty(), "what is gone is named");
     }
+}
+
+fn named_row(key: &[u8]) -> String {
+    format!("the row {} on page", KeyCodec::Int.show(key))
 }
 
 const SQLITE_PAGE: usize = 512;

@@ -110,6 +110,8 @@ pub(super) struct Walk {
     leaf: Option<Leaf>,
     rows: usize,
     taken: usize,
+    /// Rowids that lie on the leaf and not between its bounds: no search finds them, and what was asked for may hold them.
+    strays: Vec<i64>,
     /// Where the record of the row at hand lies on the leaf; `None` if it was put together in `record`.
     local: Option<Range<usize>>,
     record: Vec<u8>,
@@ -144,6 +146,7 @@ impl Walk {
             leaf: None,
             rows: 0,
             taken: 0,
+            strays: Vec::new(),
             local: None,
             record: Vec::new(),
             chain: Vec::new(),
@@ -239,7 +242,7 @@ impl Walk {
         while self.taken < self.rows {
             let found = row_cell(&self.page, self.usable, self.taken);
             let Some(cell) = found.filter(|cell| (leaf.low..=leaf.high).contains(&cell.rowid)) else {
-                return self.pass_over(leaf.page, after, low, high);
+                return self.pass_over(reader, leaf, after, low, high);
             };
             let rowid = cell.rowid;
             self.taken += 1;
@@ -277,7 +280,10 @@ impl Walk {
     }
 
     /// Passes over a cell that is no row of the leaf, to the next one that may be.
-    fn pass_over(&mut self, page: Option<u32>, after: Option<i64>, low: i64, high: i64) -> Row {
+    fn pass_over(&mut self, reader: &mut Reader<'_>, leaf: Leaf, after: Option<i64>, low: i64, high: i64) -> Row {
+        let page = leaf.page;
+        let stray = self.stray(reader, leaf);
+        self.strays.extend(stray);
         let from = after.map_or(Some(low), |after| after.checked_add(1)).map(|from| from.max(low));
         let Some(from) = from.filter(|from| *from <= high) else { return self.give_up(page, low, high) };
         loop {
@@ -285,6 +291,8 @@ impl Walk {
             if self.taken >= self.rows {
                 return self.give_up(page, from, high);
             }
+            let stray = self.stray(reader, leaf);
+            self.strays.extend(stray);
             let found = row_cell(&self.page, self.usable, self.taken).map(|cell| cell.rowid);
             match found.filter(|rowid| (from..=high).contains(rowid)) {
                 // Nothing fits between: it is asked for along with this one.
@@ -296,6 +304,29 @@ impl Walk {
                 None => {}
             }
         }
+    }
+
+    /// The rowid of the cell at hand if it is a whole row that belongs elsewhere.
+    fn stray(&mut self, reader: &mut Reader<'_>, leaf: Leaf) -> Option<i64> {
+        let cell = row_cell(&self.page, self.usable, self.taken)?;
+        if (leaf.low..=leaf.high).contains(&cell.rowid) || cell.bytes > MAX_RECORD_BYTES {
+            return None;
+        }
+        let found = match cell.overflow {
+            None => self.fields.find(cell.local),
+            Some(next) => {
+                self.record.clear();
+                self.record.extend_from_slice(cell.local);
+                follow(reader, next, cell.bytes as usize, self.usable, &mut self.record, &mut self.chain)
+                    .and_then(|()| self.fields.find(&self.record))
+            }
+        };
+        found.map(|()| cell.rowid)
+    }
+
+    /// Takes the rowids that were met on the leaf and do not belong there.
+    pub(super) fn take_strays(&mut self) -> Vec<i64> {
+        std::mem::take(&mut self.strays)
     }
 
     fn give_up(&mut self, page: Option<u32>, low: i64, high: i64) -> Row {

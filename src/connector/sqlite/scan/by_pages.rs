@@ -267,6 +267,11 @@ impl TableStream {
                     let Leaf { low, high, .. } = leaf;
                     let rows = format!("of the rows from int:{low} to int:{high} some cannot be read");
                     self.lose(low, high, &format!("{} is damaged: {rows}", leaf.show()));
+                    for rowid in pages.walk.take_strays() {
+                        // Whether it was there before or not: that it does not come says nothing.
+                        let what = format!("the row int:{rowid} on {} lies where no search finds it", leaf.show());
+                        self.lose(rowid, rowid, &what);
+                    }
                     pages.ask_for(low, high);
                     pages.is_named = true;
                     break;

@@ -345,18 +345,18 @@ fn a_row_beyond_the_bound_of_its_page_is_missed_by_name() {
          WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 300) INSERT INTO t SELECT i, randomblob(100) FROM n",
     );
     let sql = "SELECT rootpage FROM sqlite_schema WHERE name = 't'";
-    let root: u32 = Connection::open(&from).unwrap().query_row(sql, [], |row| row.get(0)).unwrap();
-    let root = u64::from(root);
+    let first_page: u32 = Connection::open(&from).unwrap().query_row(sql, [], |row| row.get(0)).unwrap();
+    let first_page = u64::from(first_page);
     let mut bytes = vec![0; 4096];
     let file = OpenOptions::new().read(true).write(true).open(&from).unwrap();
-    file.read_exact_at(&mut bytes, (root - 1) * PAGE).unwrap();
+    file.read_exact_at(&mut bytes, (first_page - 1) * PAGE).unwrap();
     assert_eq!(bytes[0], 5, "an interior page of a table");
     // The bound of the first leaf, which was its last row.
     let at = usize::from(u16::from_be_bytes([bytes[12], bytes[13]])) + 4;
     let bound = bytes[at];
     assert!((2..128).contains(&bound));
     bytes[at] -= 1;
-    file.write_all_at(&bytes, (root - 1) * PAGE).unwrap();
+    file.write_all_at(&bytes, (first_page - 1) * PAGE).unwrap();
     let (copied, to) = restored(&room, &from);
     let named = format!("the row int:{bound} on page");
     assert!(copied.end.missing.iter().any(|line| line.contains(&named)), "{:?}", copied.end.missing);

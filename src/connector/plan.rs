@@ -76,20 +76,35 @@ fn inodes_of(folder: &Path) -> Vec<Inode> {
     folders.filter_map(|folder| inode_of(&folder)).collect()
 }
 
+/// Whether a path is one of these folders, or lies in one.
+pub(in crate::connector) fn lies_in(path: &Path, folders: &[PathBuf]) -> bool {
+    let real = |path: &Path| fs::canonicalize(if path.as_os_str().is_empty() { Path::new(".") } else { path });
+    // What is not there yet will lie below the nearest that is.
+    let Some(place) = path.ancestors().find_map(|it| real(it).ok()) else { return false };
+    let is_within = |folder: &PathBuf| real(folder).is_ok_and(|folder| place.starts_with(folder));
+    // A folder that is mounted in two places has two paths.
+    let own: Vec<Inode> = folders.iter().flat_map(|folder| inodes_of(folder)).collect();
+    let is_mounted = || place.ancestors().filter_map(inode_of).any(|inode| own.contains(&inode));
+    folders.iter().any(is_within) || is_mounted()
+}
+
+/// Whether a location is another one, or lies in it.
+pub(in crate::connector) fn is_part_of(location: &str, other: &str) -> bool {
+    let parts = |text: &str| {
+        let (place, options) = text.split_once('?').unwrap_or((text, ""));
+        (format!("{}/", place.trim_end_matches('/')), options.to_owned())
+    };
+    let ((place, options), (own, own_options)) = (parts(location), parts(other));
+    options == own_options && place.starts_with(&own)
+}
+
 impl TargetPlan {
     /// Refuses to write into a folder that is no part of any target.
     ///
     /// # Errors
     /// [`ConnectorError::Unwritable`].
     pub fn check_path(&self, path: &Path) -> Result<(), ConnectorError> {
-        let real = |path: &Path| fs::canonicalize(if path.as_os_str().is_empty() { Path::new(".") } else { path });
-        // What is not there yet will lie below the nearest that is.
-        let Some(place) = path.ancestors().find_map(|it| real(it).ok()) else { return Ok(()) };
-        let is_within = |folder: &PathBuf| real(folder).is_ok_and(|folder| place.starts_with(folder));
-        // A folder that is mounted in two places has two paths.
-        let own: Vec<Inode> = self.leave_alone.iter().flat_map(|folder| inodes_of(folder)).collect();
-        let is_mounted = || place.ancestors().filter_map(inode_of).any(|inode| own.contains(&inode));
-        if self.leave_alone.iter().any(is_within) || is_mounted() {
+        if lies_in(path, &self.leave_alone) {
             let (object, reason) = (path.display().to_string(), WITHIN.to_owned());
             return Err(ConnectorError::Unwritable { object, reason });
         }
@@ -101,13 +116,8 @@ impl TargetPlan {
     /// # Errors
     /// [`ConnectorError::Unwritable`].
     pub fn check_location(&self, location: &str) -> Result<(), ConnectorError> {
-        let parts = |text: &str| {
-            let (place, options) = text.split_once('?').unwrap_or((text, ""));
-            (format!("{}/", place.trim_end_matches('/')), options.to_owned())
-        };
-        let Some((own, own_options)) = self.repository.as_deref().map(parts) else { return Ok(()) };
-        let (place, options) = parts(location);
-        if options == own_options && (place.starts_with(&own) || self.make_equal && own.starts_with(&place)) {
+        let Some(own) = &self.repository else { return Ok(()) };
+        if is_part_of(location, own) || self.make_equal && is_part_of(own, location) {
             let (object, reason) = (location.to_owned(), WITHIN.to_owned());
             return Err(ConnectorError::Unwritable { object, reason });
         }

@@ -64,6 +64,8 @@ pub struct SessionOptions {
     pub unordered: bool,
     /// Folders that are no part of any source: what is backed up does not go into its own backup.
     pub leave_out: Vec<std::path::PathBuf>,
+    /// Where the repository is that is backed up to: nothing there is a source.
+    pub repository: Option<String>,
 }
 
 /// One collection as a session found it.

@@ -301,7 +301,11 @@ pub fn backup(
     let id = source_id(repo, source, options);
     let scope = source.scope();
     let scope_hash = hash_of(&scope.canonical);
-    let session = source.begin(&SessionOptions { leave_out: own_folder(repo), ..options.session_options() })?;
+    let session = source.begin(&SessionOptions {
+        leave_out: own_folder(repo),
+        repository: Some(repo.storage().location().to_owned()),
+        ..options.session_options()
+    })?;
     let writing = if options.dry_run {
         None
     } else {

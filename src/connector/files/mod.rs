@@ -212,7 +212,7 @@ impl Source for FilesSource {
             }
             Origin::Remote(remote) => {
                 let selection = selection(std::path::Path::new("/"))?;
-                Box::new(remote::RemoteSession::begin(remote.clone(), selection, options))
+                Box::new(remote::RemoteSession::begin(remote.clone(), selection, options)?)
             }
             Origin::Stdin(value) => Box::new(stdin::StdinSession::begin(value.clone())?),
         })

@@ -6,13 +6,13 @@ use super::{
     one_collection,
     outcome::{UNSEEN, failed},
     select::{Selection, part_of},
-    session::{SELECTION, quantiles, sample},
+    session::{OWN, SELECTION, quantiles, sample},
     walk::{Listed, ROOT, Step, Walker, below, is_valid_key},
 };
 use crate::{
     connector::{
         CollectionTarget, ConnectorError, Outcomes, Overwrite, Removal, SessionEnd, SessionOptions, SourceCollection,
-        SourceSession, TargetEnd, TargetPlan, TargetSession, Written,
+        SourceSession, TargetEnd, TargetPlan, TargetSession, Written, plan::is_part_of,
     },
     record::{
         Clock, KeyCodec, KeyRange, Meta, RecordBatch, RecordStream, RowHead, StreamError, StreamedValue, SystemClock,
@@ -119,11 +119,18 @@ pub(super) struct RemoteSession {
 }
 
 impl RemoteSession {
-    pub(super) fn begin(remote: Remote, selection: Selection, options: &SessionOptions) -> Self {
+    pub(super) fn begin(
+        remote: Remote,
+        selection: Selection,
+        options: &SessionOptions,
+    ) -> Result<Self, ConnectorError> {
+        if options.repository.as_deref().is_some_and(|own| is_part_of(remote.location(), own)) {
+            return Err(ConnectorError::Usage { object: remote.location().to_owned(), reason: OWN.to_owned() });
+        }
         let run =
             Run { remote, selection, missing: Mutex::default(), notes: Mutex::default(), vanished: AtomicU64::new(0) };
         let readers = options.parallel.clamp(1, 16);
-        Self { run: Arc::new(run), start: SystemClock.now(), readers, collections: one_collection() }
+        Ok(Self { run: Arc::new(run), start: SystemClock.now(), readers, collections: one_collection() })
     }
 }
 

@@ -8,7 +8,7 @@ use super::{
     stream::{FilesStream, Links},
 };
 use crate::{
-    connector::{ConnectorError, SessionEnd, SessionOptions, SourceCollection, SourceSession},
+    connector::{ConnectorError, SessionEnd, SessionOptions, SourceCollection, SourceSession, plan::lies_in},
     record::{Clock, KeyRange, RecordStream, SystemClock, Timestamp},
 };
 use serde_json::{Value as Json, json};
@@ -27,6 +27,9 @@ const MAX_RANGES: usize = 64;
 /// The attribute that says which part was asked for.
 pub(super) const SELECTION: &str = "selection";
 
+/// Why what the repository is made of is no source of it.
+pub(super) const OWN: &str = "it is in the repository that it would be backed up to";
+
 /// A run over a directory.
 pub(super) struct LocalSession {
     shared: Arc<Shared>,
@@ -40,6 +43,9 @@ pub(super) struct LocalSession {
 impl LocalSession {
     pub(super) fn begin(root: PathBuf, selection: Selection, options: &SessionOptions) -> Result<Self, ConnectorError> {
         let object = root.display().to_string();
+        if options.repository.is_some() && lies_in(&root, &options.leave_out) {
+            return Err(ConnectorError::Usage { object, reason: OWN.to_owned() });
+        }
         let io = |source| ConnectorError::Io { operation: "open", object: object.clone(), source };
         let shared = Shared::open(root, selection, options.read_limit).map_err(io)?.without(&options.leave_out);
         let mut trail = shared.trail();

@@ -1,6 +1,6 @@
 //! Proof: structure, stored bytes, every record, a live source; and how old the newest snapshot is.
 
-use crate::world::{World, many_rows};
+use crate::world::{PASSWORD, Ran, World, many_rows};
 use serde_json::json;
 use std::{collections::BTreeSet, path::PathBuf};
 
@@ -205,4 +205,33 @@ fn an_old_backup_is_told_by_the_status() {
     let rows = world.json(&["status"]);
     assert_eq!(rows.as_array().unwrap().len(), 2);
     assert_eq!((&rows[0]["snapshots"], &rows[0]["too_old"]), (&json!(1), &json!(false)));
+}
+
+#[test]
+fn of_a_selection_that_no_snapshot_meets_nothing_is_called_good() {
+    let world = World::new();
+    world.sql("a.db", "CREATE TABLE t (id INTEGER PRIMARY KEY); INSERT INTO t VALUES (1)");
+    world.backup(&["sqlite:a.db", "--tag", "daily"]);
+    for line in [
+        &["verify", "--restore"][..],
+        &["find", "*"],
+        &["status", "--max-age", "1h"],
+        &["history", "t", "int:1"],
+        &["copy", "--to", "other"],
+    ] {
+        let narrowed = [line, &["--tag", "dayly"]].concat();
+        if line[0] == "copy" {
+            let mut made = world.command(&["init", "-r", "other", "--kdf-memory", "1", "--kdf-passes", "1"]);
+            assert!(made.output().unwrap().status.success());
+            let ran: Ran = world.command(&narrowed).env("REKEEP_TO_PASSWORD", PASSWORD).output().unwrap().into();
+            ran.fails(1, &["there is no snapshot with the tag dayly"]);
+            continue;
+        }
+        world.run(&narrowed).fails(1, &["there is no snapshot with the tag dayly"]);
+    }
+    world.run(&["verify", "--host", "elsewhere", "--complete"]).fails(1, &["of the host elsewhere, that is complete"]);
+    world.ok(&["verify", "--tag", "daily"]);
+    assert_eq!(world.json(&["snapshots", "--tag", "dayly"]), json!([]));
+    let empty = World::new();
+    empty.ok(&["verify"]);
 }

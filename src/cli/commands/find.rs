@@ -27,7 +27,7 @@ pub struct FindArgs {
 
 pub(super) fn run(args: &FindArgs, context: &Context) -> Result<Status, Failure> {
     let repo = context.open()?;
-    let snapshots = args.narrow.narrow().apply(&repo, &context.reporter)?;
+    let snapshots = args.narrow.narrow().apply_to_some(&repo, &context.reporter)?;
     let collection = args.collection.as_deref();
     let out = &context.out;
     if context.json {

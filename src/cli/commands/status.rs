@@ -64,7 +64,7 @@ impl StatusArgs {
 
 pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Status, Failure> {
     let repo = context.open()?;
-    let snapshots = args.narrow.narrow().apply(&repo, &context.reporter)?;
+    let snapshots = args.narrow.narrow().apply_to_some(&repo, &context.reporter)?;
     let seconds = |age: Option<Duration>| age.map(|age| age.as_secs());
     let max = MaxAges { snapshot: seconds(args.max_age), proof: seconds(args.max_proof_age) };
     let mut sources = status(&repo, &snapshots, max, &context.reporter)?;

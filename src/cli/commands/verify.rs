@@ -96,7 +96,7 @@ pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Status, Failur
         let narrow = args.narrow.narrow();
         let snapshots = match &args.snapshot {
             Some(name) => vec![context.resolve(&repo, name, &narrow)?],
-            None => narrow.apply(&repo, &context.reporter)?,
+            None => narrow.apply_to_some(&repo, &context.reporter)?,
         };
         let options = VerifyOptions {
             read_data: args.read_data.unwrap_or_default(),

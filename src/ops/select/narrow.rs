@@ -58,6 +58,36 @@ impl Narrow {
         self.apply_within(repo, Within::default(), progress)
     }
 
+    /// The snapshots that are meant, oldest first, for what would say that all is well of none.
+    ///
+    /// # Errors
+    /// [`ErrorKind::NoSnapshot`] if something is asked for and no snapshot is that.
+    pub fn apply_to_some(&self, repo: &Repository, progress: &dyn Progress) -> Result<Vec<Snapshot>, OpsError> {
+        let meant = self.apply(repo, progress)?;
+        if meant.is_empty() && *self != Self::default() {
+            let words = format!("there is no snapshot {}", self.words());
+            return Err(OpsError::refused(ErrorKind::NoSnapshot, words));
+        }
+        Ok(meant)
+    }
+
+    /// What is asked for, in words.
+    fn words(&self) -> String {
+        let named = |what: &str, name: &Option<String>| name.as_ref().map(|name| format!("{what} {name}"));
+        let mut words: Vec<String> = [
+            named("of the source", &self.source),
+            named("of the host", &self.host),
+            named("of the scope", &self.scope),
+        ]
+        .into_iter()
+        .flatten()
+        .chain(self.tags.iter().map(|tag| format!("with the tag {tag}")))
+        .collect();
+        words.extend(self.complete.then(|| "that is complete".to_owned()));
+        words.extend(self.whole.then(|| "of which everything is there".to_owned()));
+        words.join(", ")
+    }
+
     /// In brief, those that end within a range and may be meant, oldest first: what is told by them needs not be opened.
     pub(super) fn heads(&self, repo: &Repository, within: Within) -> Result<Vec<Head>, OpsError> {
         let by = self.tags.first().map_or(By::All, |tag| By::Tag(tag));

@@ -4,7 +4,7 @@
 use rekeep::{
     connector::{
         Overwrite, Source, SourceUrl, Target,
-        files::{FilesOptions, FilesSource},
+        files::{FilesOptions, FilesSource, FilesTarget, FilesTargetOptions},
         jsonl::JsonlTarget,
         sqlite::{SqliteSource, SqliteTarget},
     },
@@ -109,4 +109,33 @@ fn lines_are_verified_and_a_pipe_is_not() {
     assert_eq!((outcome.verified, outcome.different), (Some(4), 0));
 
     assert!(JsonlTarget::new(&SourceUrl::parse("jsonl:-").unwrap()).unwrap().read_back().unwrap().is_none());
+}
+
+#[test]
+fn what_a_place_of_objects_cannot_keep_is_not_compared_there_or_back() {
+    let dir = tempfile::tempdir().unwrap();
+    let repo = repository(dir.path());
+    let tree = dir.path().join("tree");
+    std::fs::create_dir_all(tree.join("a/b")).unwrap();
+    for name in ["a/b/one", "a/two", "three"] {
+        std::fs::write(tree.join(name), name).unwrap();
+    }
+    let local = FilesSource::new(&url("files", &tree, ""), FilesOptions::default()).unwrap();
+    let taken = snapshot(&repo, &local);
+    let place = SourceUrl::parse("files:memory://").unwrap();
+    let far = FilesTarget::new(&place, FilesTargetOptions::default()).unwrap();
+    let strict = || RestoreOptions { verify: true, nothing_else: true, ..RestoreOptions::default() };
+    let there = verified(&repo, &taken, &far, strict());
+    assert_eq!((there.different, there.complete), (0, true), "{there:?}");
+    assert!(there.notes.iter().any(|note| note.contains("owners, permissions, times were not compared")), "{there:?}");
+
+    let objects = far.read_back().unwrap().unwrap();
+    let of_objects = snapshot(&repo, objects.as_ref());
+    let out = dir.path().join("out");
+    let back = FilesTarget::new(&url("files", &out, ""), FilesTargetOptions::default()).unwrap();
+    let came = verified(&repo, &of_objects, &back, strict());
+    assert_eq!((came.different, came.complete), (0, true), "{came:?}");
+    assert!(!came.notes.iter().any(|note| note.contains("not compared")), "{came:?}");
+    let other = FilesTarget::new(&place, FilesTargetOptions::default()).unwrap();
+    assert_eq!(verified(&repo, &of_objects, &other, strict()).different, 0);
 }

@@ -4,7 +4,7 @@
 
 use super::{
     ConnectorError, Foresight, GoesOn, Meets, Outcomes, Overwrite, RecordLookup, Source, Standing, Surveyed,
-    TargetCollection, TargetPlan,
+    TargetCollection, TargetPlan, file_record::Unkept,
 };
 use crate::record::{KeyRange, RecordBatch, RecordStream};
 use std::{
@@ -142,6 +142,11 @@ pub trait Target: Send + Sync {
     /// [`ConnectorError`] if the plan does not fit.
     fn foresight(&self, _plan: &TargetPlan) -> Result<Option<Box<dyn Foresight>>, ConnectorError> {
         Ok(None)
+    }
+    /// Of files: what of them could not be kept by the last restore, where the target adds something of its own to files or cannot
+    /// keep all of them.
+    fn unkept(&self) -> Option<Unkept> {
+        None
     }
     /// What goes on where a restore was stopped.
     fn goes_on(&self) -> Option<&dyn GoesOn> {

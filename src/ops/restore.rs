@@ -204,12 +204,14 @@ fn partly(error: OpsError) -> OpsError {
 }
 
 /// What reading the target back came to.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct ReadBack {
     verified: Option<u64>,
     different: u64,
     /// Records that are the same but for a user key that the snapshot's have not.
     keyed: u64,
+    /// What was not compared since the target could not keep it, in words.
+    uncompared: Option<String>,
 }
 
 fn verify(
@@ -232,6 +234,7 @@ fn verify(
             found.keyed
         ));
     }
+    notes.extend(found.uncompared.clone());
     Ok(found)
 }
 

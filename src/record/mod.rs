@@ -20,7 +20,7 @@ pub mod value;
 pub use batch::{BatchRow, CellWriter, RecordBatch, RowHead, StreamedValue};
 pub use changes::{ChangeBatch, ChangeTime, VersionTime};
 pub use digest::Digest;
-pub use fingerprint::{CollectionSum, Fingerprint, Fingerprinter};
+pub use fingerprint::{CollectionSum, Fingerprint, FingerprintStream, Fingerprinter};
 pub use key::{KeyCodec, KeyError, KeyPart};
 pub(crate) use stream::{Gaps, HeldRanges};
 pub use stream::{Held, KeyRange, RecordStream, StreamError};

@@ -334,3 +334,23 @@ fn a_report_that_is_gone_is_damage_until_somebody_settles_it() {
     let report = drilled(&world, &[], 0);
     assert!(report["report"].as_str().unwrap().ends_with("/4"), "{report}");
 }
+
+#[test]
+fn what_was_read_from_a_stream_is_drilled_and_restored_alike() {
+    let world = World::new();
+    for name in ["one.sql", "deep/in/two.sql"] {
+        world.backup(&["--stdin-from-command", "--stdin-name", name, "--source-name", name, "--", "echo", "hello"]);
+        let report = drilled(&world, &["--source", name], 0);
+        assert_eq!((&report["different"], &report["compared"]), (&json!(0), &json!(1)), "{report}");
+        let restored = world.json(&["restore", "latest", "--source", name, &format!("files:out-{name}"), "--verify"]);
+        assert_eq!(restored["different"], 0, "{restored}");
+    }
+    // What is not the snapshot's is.
+    fs::create_dir_all(world.path("held/deep/in")).unwrap();
+    fs::create_dir_all(world.path("held/deep/of-others")).unwrap();
+    let over = ["restore", "latest", "--source", "deep/in/two.sql", "files:held", "--overwrite", "always", "--verify"];
+    assert_eq!(world.json(&over)["different"], 0);
+    for nothing in ["", "  "] {
+        world.run(&["drill", "--assert", nothing]).fails(2, &["--assert", "assert nothing"]);
+    }
+}

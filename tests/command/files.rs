@@ -8,7 +8,7 @@ use std::{
     fs,
     os::unix::{
         ffi::OsStrExt as _,
-        fs::{FileExt as _, MetadataExt as _, PermissionsExt as _},
+        fs::{FileExt as _, MetadataExt as _, PermissionsExt as _, symlink},
         process::CommandExt as _,
     },
     path::Path,
@@ -283,6 +283,45 @@ fn a_file_that_cannot_be_read_makes_the_snapshot_partial() {
     assert_eq!(world.run(&["restore", id, "files:out"]).code, Some(3));
     assert_eq!(fs::read_to_string(world.path("out/fine")).unwrap(), "x");
     assert!(!world.path("out/secret").exists());
+}
+
+#[test]
+fn who_may_set_no_owners_verifies_and_drills_all_the_rest() {
+    // Whoever is not root backs up files of his own, and sets all of them.
+    let is_root = rustix::process::geteuid().is_root();
+    let world = World::new();
+    write(&world.path("src/deep/fine"), "x");
+    set_mode(&world.path("src/deep/fine"), 0o4755);
+    symlink("fine", world.path("src/deep/link")).unwrap();
+    fs::hard_link(world.path("src/deep/fine"), world.path("src/deep/twin")).unwrap();
+    world.ok(&["backup", "files:src"]);
+    let ran = by_nobody(&world, &["--json", "restore", "latest", "files:out", "--verify"]);
+    let outcome = ran.json();
+    assert_eq!((ran.code, &outcome["different"]), (Some(0), &json!(0)), "{ran:?}");
+    let says = outcome["notes"].to_string().contains("owners, permissions were not compared");
+    assert_eq!(
+        (says, mode(&world.path("out/deep/fine"))),
+        (is_root, if is_root { 0o755 } else { 0o4755 }),
+        "{outcome}"
+    );
+    let ran = by_nobody(&world, &["--json", "drill"]);
+    assert_eq!((ran.code, &ran.json()["different"]), (Some(0), &json!(0)), "{ran:?}");
+    // Nothing is set of what stays, so that nothing is passed over of it.
+    write(&world.path("out/deep/fine"), "y");
+    let ran = by_nobody(&world, &["--json", "restore", "latest", "files:out", "--overwrite", "never", "--verify"]);
+    assert_eq!(ran.code, Some(1), "{ran:?}");
+}
+
+#[test]
+fn a_repository_is_no_source_of_its_own() {
+    let world = World::new();
+    write(&world.path("src/a"), "a");
+    symlink("repo", world.path("other-name")).unwrap();
+    for source in ["files:repo", "files:repo/packs", "files:other-name"] {
+        fs::create_dir_all(world.path("repo/packs")).unwrap();
+        world.run(&["backup", source]).fails(2, &["is in the repository"]);
+    }
+    assert!(world.snapshots().is_empty());
 }
 
 #[test]

@@ -57,7 +57,7 @@ pub struct RunArgs {
     #[arg(long, value_name = "PERCENT|N")]
     sample: Option<SampleSize>,
     /// Run this shell command on what was restored; if it ends badly the drill has failed (repeatable)
-    #[arg(long = "assert", value_name = "COMMAND")]
+    #[arg(long = "assert", value_name = "COMMAND", value_parser = parse_assertion)]
     assertions: Vec<String>,
     /// How long each of them may take
     #[arg(long, value_name = "DURATION", value_parser = parse_duration, default_value = "5min")]
@@ -80,6 +80,11 @@ pub struct RunArgs {
     aerospike: AerospikeTargetArgs,
     #[command(flatten)]
     postgres: PostgresArgs,
+}
+
+/// A command that does nothing ends well whatever was restored.
+fn parse_assertion(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() { Err("it is empty, and would assert nothing".to_owned()) } else { Ok(text.to_owned()) }
 }
 
 /// What else there is.

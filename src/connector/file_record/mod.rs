@@ -3,12 +3,14 @@
 #![cfg_attr(not(all(feature = "files", feature = "jsonl")), allow(dead_code, reason = "each is used by connectors"))]
 
 pub(in crate::connector) mod cells;
+pub mod unkept;
 pub(in crate::connector) mod whole;
 
+pub use unkept::{Uncompared, Unkept};
 pub use whole::{Take, is_same_file, with_content};
 
 /// The root's own key. No child can have it: `.` is no name.
-pub(in crate::connector) const ROOT: &[u8] = b"./";
+pub const ROOT: &[u8] = b"./";
 
 /// Whether a key is one that a tree can have: components that are neither empty nor `.` nor `..`, without NUL; or the
 /// root's.

@@ -5,6 +5,7 @@ use super::{
     ROOT,
     cells::{Attributes, Extent, Kind, decode_extents},
     is_valid_key,
+    unkept::{Uncompared, Unkept},
 };
 use crate::{
     connector::RecordLookup,
@@ -153,7 +154,8 @@ fn give<'a>(
 }
 
 /// Whether a path that the snapshot has as a further path of a file is that file in the live data too, though the first path
-/// is not: as its own file, or linked to another path. Asked only of paths whose first one `stands_alone`.
+/// is not: as its own file, or linked to another path. Asked only of paths whose first one `stands_alone`. What the place could not keep
+/// does not count, and is named.
 ///
 /// # Errors
 /// In words, where either cannot be read.
@@ -162,6 +164,7 @@ pub fn is_same_file(
     saved: &dyn RecordLookup,
     live: &dyn RecordLookup,
     stands_alone: &dyn Fn(&[u8]) -> bool,
+    (unkept, left): (Option<Unkept>, &mut Uncompared),
 ) -> Result<bool, String> {
     let link = Whole::find(saved, key)?;
     let Some(first) = link.own.hardlink.clone().filter(|first| stands_alone(first)) else { return Ok(false) };
@@ -169,7 +172,8 @@ pub fn is_same_file(
     if let Some(first) = is.own.hardlink.clone() {
         is = is.resolve(live, &first)?;
     }
-    if was.own != is.own {
+    let own = is.own.clone();
+    if was.own != unkept.map_or_else(|| own.clone(), |unkept| unkept.forgiven(&was.own, own.clone(), left)) {
         return Ok(false);
     }
     let (mut one, mut other) = (was.carrier.content()?, is.carrier.content()?);

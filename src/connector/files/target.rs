@@ -25,6 +25,7 @@ use crate::{
     connector::{
         CollectionTarget, ConnectorError, Meets, Outcomes, Overwrite, RecordLookup, Removal, Scope, Source, SourceUrl,
         Target, TargetEnd, TargetPlan, TargetSession, Written,
+        file_record::Unkept,
         plan::{Inode, inode_of},
     },
     record::{KeyCodec, KeyRange, RecordBatch, RecordStream, StreamedValue},
@@ -41,7 +42,7 @@ use std::{
     fs,
     io::{self, Read},
     path::PathBuf,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
 };
 
 /// So many directories that are left are named.
@@ -60,6 +61,7 @@ pub struct FilesTargetOptions {
 pub struct FilesTarget {
     place: Root,
     options: FilesTargetOptions,
+    unkept: Arc<Mutex<Unkept>>,
 }
 
 #[derive(Debug)]
@@ -83,7 +85,7 @@ impl FilesTarget {
         } else {
             Root::Local(url.path())
         };
-        Ok(Self { place, options })
+        Ok(Self { place, options, unkept: Arc::default() })
     }
 
     /// What stands there, or the part of it that a snapshot holds.
@@ -203,6 +205,7 @@ impl Target for FilesTarget {
             tally: Tally::new(self.options.owners_by_name.then_some(names)),
             shared: None,
             unremoved: Vec::new(),
+            unkept: Arc::clone(&self.unkept),
         }))
     }
 
@@ -212,6 +215,18 @@ impl Target for FilesTarget {
 
     fn read_back_of(&self, plan: &TargetPlan) -> Result<Option<Box<dyn Source>>, ConnectorError> {
         self.shown(plan.attributes.get(SELECTION).cloned()).map(Some)
+    }
+
+    fn unkept(&self) -> Option<Unkept> {
+        Some(match &self.place {
+            Root::Local(_) => {
+                let unkept = *self.unkept.lock().unwrap_or_else(PoisonError::into_inner);
+                Unkept { by_name: self.options.owners_by_name, ..unkept }
+            }
+            Root::Remote(_) => {
+                Unkept { owners: true, permissions: true, times: true, xattrs: true, root: true, ..Unkept::default() }
+            }
+        })
     }
 
     /// A directory holds one collection, whatever it was called.
@@ -240,6 +255,8 @@ struct LocalTarget {
     shared: Option<Arc<Shared>>,
     /// What should be gone and is not, in words.
     unremoved: Vec<String>,
+    /// Where it is said what could not be kept.
+    unkept: Arc<Mutex<Unkept>>,
 }
 
 impl LocalTarget {
@@ -266,6 +283,7 @@ impl TargetSession for LocalTarget {
             notes: self.tally.notes(),
             ..TargetEnd::default()
         };
+        *self.unkept.lock().unwrap_or_else(PoisonError::into_inner) = self.tally.unkept();
         end.notes.append(&mut self.left);
         let unseen = self.shared.iter().flat_map(|shared| shared.all_missing());
         let unseen = unseen.map(|what| format!("{UNSEEN}: {what}"));

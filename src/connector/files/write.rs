@@ -6,7 +6,7 @@ use super::{
     times::times,
     trail::{hold, path_of},
 };
-use crate::record::KeyCodec;
+use crate::{connector::file_record::Unkept, record::KeyCodec};
 use rustix::{
     fd::{AsFd, BorrowedFd, OwnedFd},
     fs::{AtFlags, CWD, FileType, Gid, Mode, OFlags, Uid, XattrFlags},
@@ -55,6 +55,20 @@ impl Tally {
             first_xattr: None,
             directories: 0,
             first_directory: None,
+        }
+    }
+
+    /// What of some entry was not kept.
+    pub(super) const fn unkept(&self) -> Unkept {
+        let [owners, permissions, times] = self.unkept;
+        Unkept {
+            owners: self.owners + owners > 0,
+            permissions: self.modes + permissions > 0,
+            times: self.times + times > 0,
+            xattrs: self.xattrs > 0,
+            links: self.links > 0,
+            root: false,
+            by_name: false,
         }
     }
 

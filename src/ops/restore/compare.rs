@@ -4,16 +4,18 @@ use super::{Feed, ReadBack, Run, Selected};
 use crate::{
     connector::{
         CollectionTarget, Outcomes, Overwrite, RecordLookup, Removal, SessionOptions, Source, SourceSession, Target,
-        TargetAbilities, TargetPlan, file_record,
+        TargetAbilities, TargetPlan,
+        file_record::{self, Uncompared, Unkept},
     },
     layer::{LayerContext, StackCursor},
     ops::{OpsError, Progress, lookup::Records},
     record::{
-        BatchRow, Expiry, Fingerprint, Fingerprinter, KeyCodec, KeyRange, Meta, RecordBatch, RecordStream, StreamError,
-        bytes::same, pause,
+        BatchRow, Expiry, Fingerprint, FingerprintStream, Fingerprinter, KeyCodec, KeyRange, Meta, RecordBatch,
+        RecordStream, StreamError, StreamedValue, bytes::same, pause,
     },
 };
 use std::{
+    cell::RefCell,
     fs::File,
     io::{self, BufReader, BufWriter, Read, Seek, SeekFrom, Write},
     time::Duration,
@@ -272,6 +274,53 @@ pub(in crate::ops) struct Likeness<'a> {
     pub(in crate::ops) keeps_user_keys: bool,
     /// Which records are meant, of the snapshot and of what is there; all without one.
     pub(in crate::ops) chooses: Option<Chooses<'a>>,
+    /// What a file that differs may differ in; no file may without one.
+    pub(in crate::ops) forgiving: Option<Forgiving<'a>>,
+}
+
+/// What files that were written to a place may differ in.
+#[derive(Clone, Copy)]
+pub(in crate::ops) struct Forgiving<'a> {
+    /// What the place could not keep.
+    unkept: Unkept,
+    /// The snapshot's records.
+    saved: &'a Records,
+    /// What was left out of comparisons, and of how many records.
+    left: &'a RefCell<(Uncompared, u64)>,
+}
+
+impl Forgiving<'_> {
+    /// Whether a record of a file that stands there is the snapshot's but for what the place could not keep or added.
+    fn forgives(
+        self,
+        fingerprinter: &Fingerprinter,
+        row: &BatchRow<'_>,
+        stream: Option<&mut dyn StreamedValue>,
+        print: Fingerprint,
+    ) -> bool {
+        let mut saved = RecordBatch::new();
+        if !self.saved.find(row.key, &mut saved).unwrap_or(false) || saved.is_empty() {
+            return false;
+        }
+        let mut left = Uncompared::new();
+        let Some((shape, value)) = self.unkept.as_saved(&saved.row(0), row, &mut left) else { return false };
+        let mut whole = fingerprinter.start(&shape, row.meta.user_key);
+        whole.append(&value);
+        let read = stream.map_or(Ok(()), |stream| append_stream(&mut whole, stream));
+        let same = read.is_ok() && whole.finish() == print;
+        if same {
+            self.leave(left);
+        }
+        same
+    }
+
+    fn leave(self, left: Uncompared) {
+        if !left.is_empty() {
+            let mut all = self.left.borrow_mut();
+            all.0.extend(left);
+            all.1 += 1;
+        }
+    }
 }
 
 impl Likeness<'_> {
@@ -297,8 +346,10 @@ pub(in crate::ops) fn walk(
     let mut stored = cursor.advance()?;
     while live.next_batch(&mut batch).map_err(|error| OpsError::Failed(format!("reading the live data: {error}")))? {
         for index in 0..batch.len() {
-            let print = likeness.fingerprinter.map(|fingerprinter| fingerprint_of(fingerprinter, &mut batch, index));
+            let stream = batch.row(index).stream.filter(|_| likeness.fingerprinter.is_some());
+            let mut stream = stream.and_then(|number| batch.take_stream(number));
             let row = batch.row(index);
+            let print = likeness.fingerprinter.map(|fingerprinter| fingerprint_of(fingerprinter, &row, &mut stream));
             // A stream is read once; where user keys are kept there are none.
             let without_key = likeness.fingerprinter.filter(|_| likeness.keeps_user_keys && row.stream.is_none());
             while stored && cursor.key() < row.key {
@@ -331,7 +382,14 @@ pub(in crate::ops) fn walk(
                 && meta.user_key.is_none()
                 && row.meta.user_key.is_some()
                 && without_key.is_some_and(|printer| value_print(printer, &row, None) == cursor.fingerprint());
-            let same = is_same || keyed;
+            let mut forgiven = || {
+                let (fingerprinter, forgiving) = likeness.fingerprinter.zip(likeness.forgiving)?;
+                // What could not be read once is not read again.
+                print?;
+                let stream = stream.as_mut().map(|stream| stream.as_mut() as &mut dyn StreamedValue);
+                Some(forgiving.forgives(fingerprinter, &row, stream, cursor.fingerprint()))
+            };
+            let same = is_same || keyed || same_place && forgiven().unwrap_or(false);
             let same_meta = same_place && meta.user_key == row.meta.user_key;
             let moved = meta.expiry != row.meta.expiry
                 || meta.generation != row.meta.generation
@@ -351,28 +409,31 @@ pub(in crate::ops) fn walk(
     Ok(())
 }
 
-/// The fingerprint of a batch's record; reads its stream if it has one.
-fn fingerprint_of(fingerprinter: &Fingerprinter, batch: &mut RecordBatch, index: usize) -> io::Result<Fingerprint> {
-    let stream = batch.row(index).stream.and_then(|number| batch.take_stream(number));
-    let row = batch.row(index);
-    if stream.is_none() {
-        return Ok(value_print(fingerprinter, &row, row.meta.user_key));
-    }
+/// The fingerprint of a record with its stream, if it has one.
+fn fingerprint_of(
+    fingerprinter: &Fingerprinter,
+    row: &BatchRow<'_>,
+    stream: &mut Option<Box<dyn StreamedValue>>,
+) -> io::Result<Fingerprint> {
     let mut print = fingerprinter.start(row.shape, row.meta.user_key);
     print.append(row.value);
-    if let Some(mut stream) = stream {
-        let mut reader = stream.open()?;
-        let mut buffer = vec![0; 64 * 1024];
-        loop {
-            match reader.read(&mut buffer) {
-                Ok(0) => break,
-                Ok(read) => print.append(&buffer[..read]),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+    if let Some(stream) = stream {
+        append_stream(&mut print, stream.as_mut())?;
     }
     Ok(print.finish())
+}
+
+fn append_stream(print: &mut FingerprintStream, stream: &mut dyn StreamedValue) -> io::Result<()> {
+    let mut reader = stream.open()?;
+    let mut buffer = vec![0; 64 * 1024];
+    loop {
+        match reader.read(&mut buffer) {
+            Ok(0) => return Ok(()),
+            Ok(read) => print.append(&buffer[..read]),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
 }
 
 /// The fingerprint of a row with this user key.
@@ -462,8 +523,10 @@ pub(super) fn read_back(
     let TargetAbilities { expiry_slack_millis, keeps_user_keys, .. } = target.abilities();
     let chooses = |key: &[u8], meta: &Meta<'_>| chooses(target, key, meta);
     let fingerprinter = Some(&context.fingerprinter);
-    let likeness = Likeness { fingerprinter, expiry_slack_millis, keeps_user_keys, chooses: Some(&chooses) };
+    let likeness =
+        Likeness { fingerprinter, expiry_slack_millis, keeps_user_keys, chooses: Some(&chooses), forgiving: None };
     let (mut compared, mut different, mut kept) = (0, 0, 0);
+    let left = RefCell::default();
     for one in selected.iter().filter(|one| !target.is_made_anew(one.name())) {
         let Some(index) = shown_in(session.as_ref(), target, one) else {
             different += one.collection.records;
@@ -471,31 +534,74 @@ pub(super) fn read_back(
         };
         let records = Records::of(run.repo, one.collection, run.snapshot.content.end);
         let live = LiveRecords { session: session.as_ref(), index };
+        let unkept = target.unkept().filter(|_| one.collection.codec == KeyCodec::Path);
+        let forgiving = unkept.map(|unkept| Forgiving { unkept, saved: &records, left: &left });
+        let likeness = Likeness { forgiving, ..likeness };
         // Whoever was not asked for the path that carries a file's content has the file itself under another one.
-        let stands_alone = |first: &[u8]| !one.filter.means(first);
+        let stands_alone = |first: &[u8]| unkept.is_some_and(|unkept| unkept.links) || !one.filter.means(first);
+        let is_same_file = |key: &[u8]| {
+            let mut found = Uncompared::new();
+            let same = file_record::is_same_file(key, &records, &live, &stands_alone, (unkept, &mut found));
+            let same = same.is_ok_and(|same| same);
+            if let Some(forgiving) = forgiving.filter(|_| same) {
+                forgiving.leave(found);
+            }
+            same
+        };
+        let extra_counts = run.options.make_equal || run.options.nothing_else;
+        // Directories that only the target has: made for what comes in them, if something does.
+        let mut made: Vec<Vec<u8>> = Vec::new();
         let before = different;
-        with_live(run, one, session.as_ref(), index, likeness, &mut |key, pair| match pair {
-            Pair::Both { same, keyed, .. } => {
-                compared += 1;
-                kept += u64::from(keyed);
-                let same = same
-                    || one.collection.codec == KeyCodec::Path
-                        && file_record::is_same_file(key, &records, &live, &stands_alone).is_ok_and(|same| same);
-                different += u64::from(!same);
-            }
-            Pair::SnapshotOnly { .. } => {
-                compared += 1;
-                different += 1;
-            }
-            Pair::LiveOnly { .. } => {
-                different += u64::from(run.options.make_equal || run.options.nothing_else);
+        with_live(run, one, session.as_ref(), index, likeness, &mut |key, pair| {
+            different += settle(&mut made, Some(key), matches!(pair, Pair::LiveOnly { .. }));
+            match pair {
+                Pair::Both { same, keyed, .. } => {
+                    compared += 1;
+                    kept += u64::from(keyed);
+                    let same = same || one.collection.codec == KeyCodec::Path && is_same_file(key);
+                    different += u64::from(!same);
+                }
+                Pair::SnapshotOnly { .. } if unkept.is_some_and(|unkept| unkept.root) && key == file_record::ROOT => {}
+                Pair::SnapshotOnly { .. } => {
+                    compared += 1;
+                    different += 1;
+                }
+                Pair::LiveOnly { .. } if unkept.is_some() && key == file_record::ROOT => {}
+                Pair::LiveOnly { .. } if extra_counts && unkept.is_some() && key.ends_with(b"/") => {
+                    made.push(key.to_vec());
+                }
+                Pair::LiveOnly { .. } => different += u64::from(extra_counts),
             }
         })?;
+        different += settle(&mut made, None, false);
         // Exactly as many as the target says: one more or less is a difference.
         if different - before == target.changed_itself(one.name()) {
             different = before;
         }
     }
     session.finish()?;
-    Ok(ReadBack { verified: Some(compared), different, keyed: kept })
+    let (left, left_of) = left.into_inner();
+    let uncompared = (!left.is_empty()).then(|| {
+        let what = left.into_iter().collect::<Vec<_>>().join(", ");
+        format!("{what} were not compared of {left_of} records: the target could not keep them")
+    });
+    Ok(ReadBack { verified: Some(compared), different, keyed: kept, uncompared })
+}
+
+/// Settles which of the directories that only the target has were made for what comes in them: gives how many were not, once
+/// `key` shows that nothing of the snapshot comes in them any more.
+fn settle(made: &mut Vec<Vec<u8>>, key: Option<&[u8]>, is_extra: bool) -> u64 {
+    let mut extra = 0;
+    while let Some(last) = made.last() {
+        match key {
+            Some(key) if key.starts_with(last) && is_extra => break,
+            // All above are settled by what lies in the innermost.
+            Some(key) if key.starts_with(last) => made.clear(),
+            _ => {
+                extra += 1;
+                made.pop();
+            }
+        }
+    }
+    extra
 }

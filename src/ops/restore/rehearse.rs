@@ -170,7 +170,8 @@ fn compare(
     let fingerprinter = (plan.overwrite == Overwrite::IfChanged).then_some(&context.fingerprinter);
     let chooses = |key: &[u8], meta: &Meta<'_>| chooses(target, key, meta);
     let TargetAbilities { expiry_slack_millis, keeps_user_keys, .. } = target.abilities();
-    let likeness = Likeness { fingerprinter, expiry_slack_millis, keeps_user_keys, chooses: Some(&chooses) };
+    let likeness =
+        Likeness { fingerprinter, expiry_slack_millis, keeps_user_keys, chooses: Some(&chooses), forgiving: None };
     let mut met = 0;
     let mut outcomes = std::mem::take(&mut run.outcomes);
     let walked = with_live(run, one, session, index, likeness, &mut |_, pair| {

@@ -48,6 +48,29 @@ mod tests {
     }
 
     #[test]
+    fn an_option_stands_under_no_heading_of_others() {
+        let command = Cli::command();
+        for (path, option) in [
+            ("backup", "skip_if_unchanged"),
+            ("backup", "resume"),
+            ("backup", "temp_dir"),
+            ("restore", "host"),
+            ("restore", "tags"),
+            #[cfg(feature = "postgresql")]
+            ("atlas fetch", "file"),
+            #[cfg(feature = "postgresql")]
+            ("atlas clean-transactions", "dry_run"),
+        ] {
+            let mut found = &command;
+            for name in path.split(' ') {
+                found = found.find_subcommand(name).unwrap();
+            }
+            let argument = found.get_arguments().find(|argument| argument.get_id() == option).unwrap();
+            assert_eq!(argument.get_help_heading(), None, "{path}: {option}");
+        }
+    }
+
+    #[test]
     fn the_repository_may_stand_before_or_after_the_command() {
         for line in [["rekeep", "-r", "x", "snapshots"], ["rekeep", "snapshots", "-r", "x"]] {
             assert_eq!(Cli::try_parse_from(line).unwrap().global.repo.as_deref(), Some("x"));

@@ -82,18 +82,16 @@ pub struct OfflineArgs {
 /// `atlas fetch`.
 #[derive(Debug, Args)]
 pub struct FetchArgs {
-    #[command(flatten)]
-    store: StoreArgs,
     /// Write it to this file, too
     #[arg(long, short, value_name = "FILE")]
     pub file: Option<PathBuf>,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 /// `atlas clean-transactions`.
 #[derive(Debug, Args)]
 pub struct CleanArgs {
-    #[command(flatten)]
-    store: StoreArgs,
     #[command(flatten)]
     timestamp: TimestampArgs,
     #[command(flatten)]
@@ -101,17 +99,19 @@ pub struct CleanArgs {
     /// Delete entries, as `AtlasDB`'s own command does [default: write that the transactions were aborted]
     #[arg(long)]
     pub delete: bool,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 /// `atlas fast-forward`.
 #[derive(Debug, Args)]
 pub struct ForwardArgs {
     #[command(flatten)]
-    store: StoreArgs,
-    #[command(flatten)]
     timestamp: TimestampArgs,
     #[command(flatten)]
     offline: OfflineArgs,
+    #[command(flatten)]
+    store: StoreArgs,
 }
 
 impl StoreArgs {

@@ -3,7 +3,7 @@
 use crate::cli::{
     context::Context,
     exit::{Failure, Status},
-    show::safe,
+    show::{counted, safe},
 };
 use clap::Args;
 use serde_json::{Value as Json, json};
@@ -42,7 +42,11 @@ pub(super) fn run(args: &AuditArgs, context: &Context) -> Result<Status, Failure
         for entry in &entries {
             let words = ["at", "who", "from", "did", "outcome"].map(|name| safe(&text(entry, name)));
             let words: Vec<String> = words.into_iter().filter(|word| !word.is_empty()).collect();
-            context.out.line(words.join("  "));
+            let more = match entry.get("more").and_then(Json::as_u64) {
+                Some(more) => format!("  (before it {} not written down one by one)", counted(more, "refusal")),
+                None => String::new(),
+            };
+            context.out.line(format!("{}{more}", words.join("  ")));
         }
     }
     for problem in &audit.problems {

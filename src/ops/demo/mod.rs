@@ -130,7 +130,7 @@ pub fn demo(
     let repo = run.init()?;
     run.back_up(&repo, "Back it up: the first backup stores every record, as a base")?;
     let changed_key = run.change(&original)?;
-    run.back_up(&repo, "Back it up again: every record is read, only what differs is stored, as a delta")?;
+    run.back_up(&repo, "Back it up again: only what differs is stored, as a delta")?;
     let before_damage = run.damage(&original)?;
     run.restore(&repo, before_damage)?;
     let records_equal = run.prove(&original)?;

@@ -1,11 +1,13 @@
 //! Trying a place before it is trusted: rights, promises, clock, latency, throughput. All in a folder of its own.
 
-use super::{Class, PROBE, Storage, Traffic, Verdict, probe};
+use super::{Class, PROBE, Storage, Traffic, Verdict, local::TEMPORARY, probe};
 use crate::repo::RepoError;
 use bytes::Bytes;
 use serde::Serialize;
 use std::{
+    fs,
     io::ErrorKind,
+    path::Path,
     time::{Duration, Instant},
 };
 
@@ -87,6 +89,23 @@ impl Storage {
     /// # Errors
     /// If it does not answer. That it refuses is a finding.
     pub fn try_out(&self, options: &TrialOptions) -> Result<Trial, RepoError> {
+        let had_root = self.folder().is_some_and(Path::exists);
+        let tried = self.try_each(options);
+        self.clear_away(had_root);
+        tried
+    }
+
+    /// Empty folders are all that a trial leaves in a folder.
+    fn clear_away(&self, had_root: bool) {
+        let Some(root) = self.folder() else { return };
+        let made = [root.join(PROBE), root.join(TEMPORARY), root.to_owned()];
+        for folder in made.iter().take(if had_root { 2 } else { 3 }) {
+            // One that holds something stays.
+            let _ = fs::remove_dir(folder);
+        }
+    }
+
+    fn try_each(&self, options: &TrialOptions) -> Result<Trial, RepoError> {
         let rights = self.rights()?;
         let (mut verdict, mut speed) = (None, None);
         if rights.suffice() {

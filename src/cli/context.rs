@@ -5,7 +5,7 @@ use super::{
     exit::{CliError, Failure, Status, usage},
     interrupt,
     output::Out,
-    password::PasswordSource,
+    password::{OTHER_WAYS, OWN_WAYS, PasswordSource},
     progress::{Mode, Reporter},
     units::show_duration,
 };
@@ -29,6 +29,8 @@ pub struct Context {
     pub registry: Registry,
     /// The names of the arguments whose values come from the environment.
     pub environment: BTreeSet<String>,
+    /// The names of the arguments that were typed.
+    pub typed: BTreeSet<String>,
     repo: Option<String>,
     storage_options: StorageOptions,
     /// Results as JSON.
@@ -85,6 +87,7 @@ impl Context {
         Ok(Self {
             registry,
             environment,
+            typed: BTreeSet::new(),
             repo: global.repo.filter(|repo| !repo.is_empty()),
             storage_options: StorageOptions {
                 options: global.options,
@@ -158,7 +161,11 @@ impl Context {
 
     /// The same of a repository with a password of its own.
     pub fn open_with(&self, storage: &Storage, password: &PasswordSource) -> Result<Repository, Failure> {
-        let (unlock, options) = self.ask(storage, password)?;
+        self.open_by(storage, password, OWN_WAYS)
+    }
+
+    fn open_by(&self, storage: &Storage, password: &PasswordSource, ways: &str) -> Result<Repository, Failure> {
+        let (unlock, options) = self.ask(storage, password, ways)?;
         interrupt::listen();
         let began = Instant::now();
         let repo = Repository::open(storage, &unlock, &options)?;
@@ -174,10 +181,11 @@ impl Context {
         (second, second_password): (&Storage, &PasswordSource),
     ) -> Result<(Repository, Repository), Failure> {
         if second_password.asks_somebody() {
-            return Ok((self.open_with(first, first_password)?, self.open_with(second, second_password)?));
+            let first = self.open_with(first, first_password)?;
+            return Ok((first, self.open_by(second, second_password, OTHER_WAYS)?));
         }
-        let (first_unlock, first_options) = self.ask(first, first_password)?;
-        let (second_unlock, second_options) = self.ask(second, second_password)?;
+        let (first_unlock, first_options) = self.ask(first, first_password, OWN_WAYS)?;
+        let (second_unlock, second_options) = self.ask(second, second_password, OTHER_WAYS)?;
         interrupt::listen();
         let began = Instant::now();
         let (first, second) = std::thread::scope(|scope| {
@@ -193,12 +201,12 @@ impl Context {
     }
 
     /// What opens a repository. Whether there is one is told before anyone is asked for a password.
-    fn ask(&self, storage: &Storage, password: &PasswordSource) -> Result<(Unlock, OpenOptions), Failure> {
+    fn ask(&self, storage: &Storage, password: &PasswordSource, ways: &str) -> Result<(Unlock, OpenOptions), Failure> {
         let options = self.open_options()?;
         if !keys::is_remembered(storage, &options.cache_dir, options.clock.now()) {
             keys::read_config(storage)?;
         }
-        Ok((password.unlock(&format!("password of {}: ", storage.location()), false)?, options))
+        Ok((password.unlock_by(&format!("password of {}: ", storage.location()), false, ways)?, options))
     }
 
     fn tell_opened(&self, repo: &Repository, began: Instant) {

@@ -70,13 +70,16 @@ fn run(typed: &[OsString], registry: Registry) -> u8 {
     let json = typed.iter().any(|arg| arg == "--json");
     let parsed = variable::heeded(Cli::command())
         .try_get_matches_from(typed)
-        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, open::from_environment(&matches))));
-    let (cli, environment) = match parsed {
+        .and_then(|matches| Ok((Cli::from_arg_matches(&matches)?, matches)));
+    let (cli, matches) = match parsed {
         Ok(parsed) => parsed,
         Err(error) => return refuse(&error, typed, json),
     };
-    let context = match Context::new(cli.global, registry, environment) {
-        Ok(context) => context,
+    let context = match Context::new(cli.global, registry, open::from_environment(&matches)) {
+        Ok(mut context) => {
+            context.typed = open::from_command_line(&matches);
+            context
+        }
         Err(error) => return exit::report(&error, json),
     };
     let result = commands::run(cli.command, Cli::command, &context);

@@ -7,7 +7,7 @@ use super::{
     context::Context,
     exit::{Failure, usage},
 };
-use crate::connector::{ConnectorError, Options, Registry, Role, Source, Target};
+use crate::connector::{ConnectorError, Options, Registry, Role, Source, Target, url::without_password};
 use clap::{ArgMatches, CommandFactory as _, parser::ValueSource};
 use std::collections::BTreeSet;
 
@@ -35,28 +35,66 @@ impl Context {
         self.registry.target(url, &options).map_err(as_typed)
     }
 
-    fn complete(&self, url: &str, role: Role, mut options: Options, connect: &ConnectArgs) -> Result<Options, Failure> {
+    /// Options with what is got from elsewhere.
+    pub(super) fn complete(
+        &self,
+        url: &str,
+        role: Role,
+        mut options: Options,
+        connect: &ConnectArgs,
+    ) -> Result<Options, Failure> {
         options.make_ambient(self.environment.iter().map(String::as_str));
         // Nobody is asked for the password of another system.
         if self.registry.knows(url, role, PASSWORD) {
             connect.add_password(&mut options)?;
+        } else {
+            self.refuse_flags_of(&PASSWORD_FLAGS, &format!("aerospike: {role}"), url)?;
         }
         Ok(options)
+    }
+
+    /// Refuses these flags, by the names of their arguments, where they were typed for a source or target that has no use for them.
+    pub(super) fn refuse_flags_of(&self, flags: &[&str], of: &str, url: &str) -> Result<(), Failure> {
+        let typed = flags.iter().filter(|flag| self.typed.contains(**flag));
+        let typed: Vec<String> = typed.map(|name| format!("--{}", name.replace('_', "-"))).collect();
+        if typed.is_empty() {
+            return Ok(());
+        }
+        let verb = if typed.len() == 1 { "is" } else { "are" };
+        Err(usage(format!("{} {verb} for {of}, not `{}`", typed.join(", "), without_password(url))))
     }
 }
 
 /// The option that is got from a file, a command or the environment.
 const PASSWORD: &str = "as_password";
 
+/// The flags that say where passwords are got from.
+const PASSWORD_FLAGS: [&str; 5] =
+    ["as_password_file", "as_password_command", "as_password_env", "tls_key_password_file", "tls_key_password_command"];
+
 /// The names of the arguments whose values come from the environment.
 pub(super) fn from_environment(matches: &ArgMatches) -> BTreeSet<String> {
-    let is_ambient = |id: &&str| matches.value_source(id) == Some(ValueSource::EnvVariable);
-    let mut names: BTreeSet<String> =
-        matches.ids().map(clap::Id::as_str).filter(is_ambient).map(str::to_owned).collect();
+    from(ValueSource::EnvVariable, matches)
+}
+
+/// The names of the arguments that were typed.
+pub(super) fn from_command_line(matches: &ArgMatches) -> BTreeSet<String> {
+    from(ValueSource::CommandLine, matches)
+}
+
+fn from(source: ValueSource, matches: &ArgMatches) -> BTreeSet<String> {
+    let is_from = |id: &&str| matches.value_source(id) == Some(source);
+    let mut names: BTreeSet<String> = matches.ids().map(clap::Id::as_str).filter(is_from).map(str::to_owned).collect();
     if let Some((_, below)) = matches.subcommand() {
-        names.extend(from_environment(below));
+        names.extend(from(source, below));
     }
     names
+}
+
+/// The names of a group's arguments.
+pub(super) fn arguments_of<A: clap::Args>() -> Vec<String> {
+    let group = A::augment_args(clap::Command::new(""));
+    group.get_arguments().map(|argument| argument.get_id().to_string()).collect()
 }
 
 /// Names flags where options are refused.

@@ -121,9 +121,14 @@ impl PasswordSource {
 
     /// Gets it. `new` asks twice.
     pub fn unlock(&self, prompt: &str, new: bool) -> Result<Unlock, Failure> {
+        self.unlock_by(prompt, new, OWN_WAYS)
+    }
+
+    /// The same of another repository than the command's own; `ways` says how it is given where nobody can be asked.
+    pub fn unlock_by(&self, prompt: &str, new: bool, ways: &str) -> Result<Unlock, Failure> {
         match self {
-            Self::RecoveryFile(file) => Ok(Unlock::Recovery(from_file(file)?.trim().to_owned())),
-            Self::RecoveryPrompt => Ok(Unlock::Recovery(ask("recovery key: ")?)),
+            Self::RecoveryFile(file) => Ok(Unlock::Recovery(secret_in(file, "recovery key")?.trim().to_owned())),
+            Self::RecoveryPrompt => Ok(Unlock::Recovery(ask("recovery key: ", RECOVERY_WAYS)?)),
             Self::File(file) => from_file(file).map(Unlock::Password),
             Self::Command(command) => from_command(command).map(Unlock::Password),
             Self::KeyCommand(command) => Ok(key_command(command)),
@@ -133,8 +138,8 @@ impl PasswordSource {
                     .map_err(|_| usage(format!("{name} is not valid UTF-8: use a password file")))?;
                 not_empty(password, name).map(Unlock::Password)
             }
-            Self::Prompt if new => ask_twice(prompt).map(Unlock::Password),
-            Self::Prompt => ask(prompt).map(Unlock::Password),
+            Self::Prompt if new => ask_twice(prompt, ways).map(Unlock::Password),
+            Self::Prompt => ask(prompt, ways).map(Unlock::Password),
         }
     }
 }
@@ -159,20 +164,44 @@ pub fn key_service(name: &str) -> Result<Unlock, Failure> {
 
 /// A password for a slot to be made: from a file, or asked for twice.
 pub fn new_password(file: Option<&Path>) -> Result<Unlock, Failure> {
-    let source = file.map_or(PasswordSource::Prompt, |file| PasswordSource::File(file.to_path_buf()));
-    source.unlock("new password: ", true)
+    match file {
+        Some(file) => from_file(file).map(Unlock::Password),
+        None => ask_twice("new password: ", NEW_WAYS).map(Unlock::Password),
+    }
 }
 
+/// How the password of the repository is given where nobody can be asked.
+pub const OWN_WAYS: &str = "no password: give --password-file, --password-command, REKEEP_PASSWORD";
+
+/// The same of one that is made.
+const NEW_WAYS: &str = "no new password: give --new-password-file, --new-key-command, --new-key-service";
+
+/// The same of a repository that is copied to.
+pub const OTHER_WAYS: &str = "no password of the repository that is copied to: give --to-password-file, --to-password-command, REKEEP_TO_PASSWORD";
+
+/// The same of a repository that another one is made like.
+pub const LIKE_WAYS: &str = "no password of the --like repository: give --like-password-file";
+
+/// How a recovery key is given where nobody can be asked.
+const RECOVERY_WAYS: &str = "no recovery key: give --recovery-key=FILE";
+
 pub(super) fn from_file(path: &Path) -> Result<String, Failure> {
+    secret_in(path, "password")
+}
+
+/// A secret in a file; `what` names it.
+fn secret_in(path: &Path, what: &str) -> Result<String, Failure> {
     if let Some(secret) = super::agent::secret_of_path(path)? {
         return Ok(secret.to_string());
     }
     let object = path.display().to_string();
-    let failed = |error| CliError::io("reading the password file", object.clone(), error);
+    let operation = if what == "password" { "reading the password file" } else { "reading the recovery key's file" };
+    let failed = |error| CliError::io(operation, object.clone(), error);
     let file = std::fs::File::open(path).map_err(failed)?;
     let mut bytes = Vec::new();
     file.take(MAX_PASSWORD_BYTES + 1).read_to_end(&mut bytes).map_err(failed)?;
-    one_line(bytes, &format!("the password file {object}"))
+    let file = if what == "password" { "password file" } else { "recovery key's file" };
+    one_line(bytes, &format!("the {file} {object}"))
 }
 
 pub(super) fn from_command(command: &str) -> Result<String, Failure> {
@@ -221,19 +250,17 @@ fn not_empty(password: String, object: &str) -> Result<String, Failure> {
     }
 }
 
-fn ask(prompt: &str) -> Result<String, Failure> {
+fn ask(prompt: &str, ways: &str) -> Result<String, Failure> {
     if !std::io::stdin().is_terminal() {
-        return Err(usage(
-            "no password: give --password-file, --password-command, REKEEP_PASSWORD, or run it on a terminal",
-        ));
+        return Err(usage(format!("{ways}, or run it on a terminal")));
     }
     let typed = rpassword::prompt_password(prompt).map_err(|error| CliError::io("reading", "the password", error))?;
     not_empty(typed, "what was typed")
 }
 
-fn ask_twice(prompt: &str) -> Result<String, Failure> {
-    let first = ask(prompt)?;
-    let second = ask("the same again: ")?;
+fn ask_twice(prompt: &str, ways: &str) -> Result<String, Failure> {
+    let first = ask(prompt, ways)?;
+    let second = ask("the same again: ", ways)?;
     if first == second { Ok(first) } else { Err(usage("the two passwords differ; nothing was done")) }
 }
 

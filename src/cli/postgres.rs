@@ -7,7 +7,7 @@ use super::{
     typed,
     units::parse_duration,
 };
-use crate::connector::{Options, Registry, url::escaped};
+use crate::connector::{Options, Registry, Role, url::escaped};
 use clap::Args;
 use serde::Serialize;
 use std::{path::PathBuf, time::Duration};
@@ -89,8 +89,17 @@ impl AtlasArgs {
     }
 
     /// Adds what options say; the connectors that know of the command that gives timestamps, if there is one.
-    pub(super) fn add_to(&self, options: &mut Options, context: &Context) -> Result<Option<Registry>, Failure> {
+    pub(super) fn add_to(
+        &self,
+        options: &mut Options,
+        (url, role): (&str, Role),
+        context: &Context,
+    ) -> Result<Option<Registry>, Failure> {
         options.add(self)?;
+        if !context.registry.knows(url, role, "timelock") {
+            context.refuse_flags_of(&["timestamp_command"], &format!("atlasdb: {role}"), url)?;
+            return Ok(None);
+        }
         #[cfg(feature = "postgresql")]
         if let Some(command) = self.timestamp_command.clone() {
             let give = std::sync::Arc::new(move || give_timestamp(&command));

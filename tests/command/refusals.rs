@@ -1,6 +1,6 @@
 //! Bad input: each refusal has its exit status, names the object, and leaves everything as it was.
 
-use crate::world::{PASSWORD, World, many_rows};
+use crate::world::{PASSWORD, Ran, World, many_rows};
 
 #[test]
 fn a_wrong_password_is_status_12() {
@@ -199,4 +199,52 @@ fn a_source_without_a_name_is_no_source() {
     world.run(&["backup", "sqlite:a.db", "--source-name", ""]).fails(2, &["name is empty"]);
     assert_eq!(world.snapshots().len(), 0);
     world.backup(&["sqlite:a.db", "--host", ""]);
+}
+
+#[test]
+fn what_is_said_of_another_system_is_refused() {
+    let world = World::new();
+    world.sql("a.db", "CREATE TABLE t (id INTEGER PRIMARY KEY)");
+    for flag in ["--as-password-file", "--as-password-command", "--as-password-env", "--tls-key-password-file"] {
+        let words = [flag, "aerospike: sources, not `sqlite:a.db`"];
+        world.run(&["backup", "sqlite:a.db", flag, "x"]).fails(2, &words);
+    }
+    world
+        .run(&["backup", "sqlite:a.db", "--timestamp-command", "echo 1"])
+        .fails(2, &["--timestamp-command is for atlasdb: sources, not `sqlite:a.db`"]);
+    world.backup(&["sqlite:a.db"]);
+    for flag in ["--as-password-file", "--timestamp-command"] {
+        world.run(&["restore", "latest", "sqlite:b.db", flag, "x"]).fails(2, &[flag, "targets, not `sqlite:b.db`"]);
+    }
+    let database = "postgresql://127.0.0.1:1/d";
+    world.run(&["capture", database, "--dc", "x"]).fails(2, &["--dc is for aerospike: sources"]);
+    world.run(&["capture", database, "--as-user", "x"]).fails(2, &["--as-user is for aerospike: sources"]);
+    world.run(&["capture", "asbx:folder", "--slot", "x"]).fails(2, &["--slot is for postgresql: sources"]);
+    // What is set for all commands is meant for whom it concerns.
+    let ran: Ran =
+        world.command(&["backup", "sqlite:a.db"]).env("REKEEP_AS_PASSWORD_FILE", "x").output().unwrap().into();
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+}
+
+#[test]
+fn a_password_that_is_asked_of_nobody_is_said_with_the_ways_to_give_it() {
+    let world = World::new();
+    for verb in ["add", "passwd", "rotate"] {
+        world.run(&["key", verb]).fails(2, &["no new password", "--new-password-file"]);
+    }
+    let like = world.repo();
+    world.run(&["init", "-r", "other", "--like", like.to_str().unwrap()]).fails(2, &["--like-password-file"]);
+    world.run(&["copy", "--to", like.to_str().unwrap()]).fails(2, &["--to-password-file", "REKEEP_TO_PASSWORD"]);
+    world.run(&["snapshots", "--recovery-key=absent"]).fails(1, &["the recovery key's file absent"]);
+    world.run(&["forget", "--keep-last", "1", "--group-by", "sauce"]).fails(2, &["source, host, tags"]);
+}
+
+#[test]
+fn trying_a_folder_leaves_nothing_in_it() {
+    let world = World::empty();
+    world.ok(&["check-storage", "new", "--no-throughput"]);
+    assert!(!world.path("new").exists());
+    std::fs::create_dir(world.path("empty")).unwrap();
+    world.ok(&["check-storage", "empty", "--no-throughput"]);
+    assert_eq!(std::fs::read_dir(world.path("empty")).unwrap().count(), 0);
 }

@@ -12,7 +12,7 @@ use crate::{
         typed,
         units::{parse_duration, show_count, show_duration, show_size, show_time},
     },
-    connector::Options,
+    connector::{Options, Role},
     ops::{
         Progress as _,
         backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, Resume, backup, backup_chain},
@@ -108,6 +108,25 @@ pub struct BackupArgs {
     /// number, if the first line is not one of rekeep's own]
     #[arg(long, value_name = "FIELD", help_heading = "JSON lines")]
     pub key: Option<String>,
+    /// Make no snapshot if nothing changed
+    #[arg(long)]
+    pub skip_if_unchanged: bool,
+    /// Carry on behind what a backup that broke off had finished, whenever that was; fail if there is none [default: if one
+    /// of the same source, selection, kind and parent began within a day]
+    #[arg(long, conflicts_with_all = ["no_resume", "dry_run"])]
+    pub resume: bool,
+    /// Read everything, also what a backup that broke off had finished
+    #[arg(long)]
+    pub no_resume: bool,
+    /// Note this often what is finished, so that it need not be read again if the backup breaks off
+    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration)]
+    pub checkpoint_after: Duration,
+    /// Of so many backups in a row one reads also what a SQLite database's pages show to be as it was; 1 for each
+    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
+    pub read_all_every: u32,
+    /// Where temporary files go
+    #[arg(long, value_name = "DIR")]
+    pub temp_dir: Option<PathBuf>,
     /// What only Aerospike sources understand.
     #[command(flatten)]
     pub aerospike: AerospikeArgs,
@@ -129,25 +148,6 @@ pub struct BackupArgs {
     /// What is run before and after.
     #[command(flatten)]
     pub hooks: HookArgs,
-    /// Make no snapshot if nothing changed
-    #[arg(long)]
-    pub skip_if_unchanged: bool,
-    /// Carry on behind what a backup that broke off had finished, whenever that was; fail if there is none [default: if one
-    /// of the same source, selection, kind and parent began within a day]
-    #[arg(long, conflicts_with_all = ["no_resume", "dry_run"])]
-    pub resume: bool,
-    /// Read everything, also what a backup that broke off had finished
-    #[arg(long)]
-    pub no_resume: bool,
-    /// Note this often what is finished, so that it need not be read again if the backup breaks off
-    #[arg(long, value_name = "DURATION", default_value = "1m", value_parser = parse_duration)]
-    pub checkpoint_after: Duration,
-    /// Of so many backups in a row one reads also what a SQLite database's pages show to be as it was; 1 for each
-    #[arg(long, value_name = "N", default_value_t = 30, value_parser = clap::value_parser!(u32).range(1..))]
-    pub read_all_every: u32,
-    /// Where temporary files go
-    #[arg(long, value_name = "DIR")]
-    pub temp_dir: Option<PathBuf>,
 }
 
 impl BackupArgs {
@@ -267,7 +267,7 @@ fn work(
         return run_chain(args, &urls, &open()?, context);
     }
     let mut of_source = args.source_options()?;
-    let registry = args.atlas.add_to(&mut of_source, context)?;
+    let registry = args.atlas.add_to(&mut of_source, (&args.url(), Role::Source), context)?;
     let registry = registry.as_ref().unwrap_or(&context.registry);
     let source = context.source_of(registry, &args.url(), of_source, &args.aerospike.read.connect)?;
     let repo = open()?;
@@ -286,7 +286,9 @@ fn work(
 
 /// Backs up a chain of states, each as a snapshot of its own; with `--json` each gives a document of its own.
 fn run_chain(args: BackupArgs, urls: &[String], repo: &Repository, context: &Context) -> Result<Status, Failure> {
-    let of_source = args.source_options()?;
+    let mut of_source = args.source_options()?;
+    args.atlas.add_to(&mut of_source, (&args.url(), Role::Source), context)?;
+    let of_source = context.complete(&args.url(), Role::Source, of_source, &args.aerospike.read.connect)?;
     let options = args.options(context);
     let mut open = |url: &str| context.registry.source(url, &of_source);
     let outcomes = backup_chain(repo, urls, &mut open, &options, &context.reporter).kept(KEPT_OF_CHAIN)?;

@@ -16,6 +16,7 @@ use crate::{
     cli::{
         context::Context,
         exit::{Failure, Kept as _, Status, usage},
+        open::arguments_of,
         typed,
         units::{parse_duration, show_count, show_size},
     },
@@ -81,6 +82,24 @@ pub struct PaceArgs {
 
 const KEPT: &str = "what was committed stays; the same command goes on from there";
 
+/// Refuses the flags of other kinds of changes than the source gives.
+fn refuse_foreign(args: &CaptureArgs, context: &Context) -> Result<(), Failure> {
+    let is = |schemes: &[&str]| schemes.iter().any(|scheme| args.source.starts_with(scheme));
+    let refuse = |flags: Vec<String>, of: &str| {
+        let flags: Vec<&str> = flags.iter().map(String::as_str).collect();
+        context.refuse_flags_of(&flags, of, &args.source)
+    };
+    #[cfg(feature = "aerospike")]
+    if !is(&["aerospike:"]) {
+        refuse(arguments_of::<live::LiveArgs>(), "aerospike: sources")?;
+    }
+    #[cfg(feature = "postgresql")]
+    if !is(&["postgresql:", "postgres:"]) {
+        refuse(arguments_of::<logical::LogicalArgs>(), "postgresql: sources")?;
+    }
+    Ok(())
+}
+
 pub(super) fn run(args: &CaptureArgs, context: &Context) -> Result<Status, Failure> {
     let options = StreamOptions {
         compression: args.compression,
@@ -88,6 +107,9 @@ pub(super) fn run(args: &CaptureArgs, context: &Context) -> Result<Status, Failu
         tags: args.tags.clone(),
         ..StreamOptions::default()
     };
+    if ["asbx:", "aerospike:", "postgresql:", "postgres:"].iter().any(|scheme| args.source.starts_with(scheme)) {
+        refuse_foreign(args, context)?;
+    }
     #[cfg(feature = "aerospike")]
     if let Some(folder) = args.source.strip_prefix("asbx:") {
         let mut feed = AsbxFolder::open(AsbxPlace::of(folder)?)?;

@@ -119,7 +119,12 @@ pub(super) struct RuleArgs {
 /// A word of `--group-by`; the empty one stands for no grouping.
 fn parse_group(text: &str) -> Result<Option<GroupBy>, String> {
     use clap::ValueEnum as _;
-    if text.is_empty() { Ok(None) } else { GroupBy::from_str(text, false).map(Some) }
+    let allowed = || {
+        let names = GroupBy::value_variants().iter().filter_map(clap::ValueEnum::to_possible_value);
+        let names: Vec<String> = names.map(|value| value.get_name().to_owned()).collect();
+        format!("it is none of {}", names.join(", "))
+    };
+    if text.is_empty() { Ok(None) } else { GroupBy::from_str(text, false).map(Some).map_err(|_| allowed()) }
 }
 
 impl RuleArgs {

@@ -5,7 +5,7 @@ use crate::{
         context::{Context, host_name},
         exit::{Failure, Kept as _, Status, usage},
         interrupt,
-        password::PasswordSource,
+        password::{LIKE_WAYS, PasswordSource},
         variable,
     },
     ops::Progress as _,
@@ -56,7 +56,7 @@ pub(super) fn run(args: &InitArgs, context: &Context) -> Result<Status, Failure>
         Some(location) => {
             let source =
                 args.like_password_file.as_ref().map_or(PasswordSource::Prompt, |f| PasswordSource::File(f.clone()));
-            let unlock = source.unlock(&format!("password of {location}: "), false)?;
+            let unlock = source.unlock_by(&format!("password of {location}: "), false, LIKE_WAYS)?;
             Some(Repository::open(&Storage::at(location)?, &unlock, &open)?)
         }
     };

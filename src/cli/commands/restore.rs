@@ -14,7 +14,7 @@ use crate::{
         typed,
         units::{parse_duration, show_count, show_duration, show_size, show_time},
     },
-    connector::{ConnectorError, Leaves, Overwrite, TargetAbilities},
+    connector::{ConnectorError, Leaves, Overwrite, Role, TargetAbilities},
     ops::{
         OpsError,
         command::Bounded,
@@ -79,9 +79,9 @@ pub struct RestoreArgs {
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     pub parallel: Option<u16>,
     #[command(flatten)]
-    thaw: ThawArgs,
-    #[command(flatten)]
     narrow: NarrowArgs,
+    #[command(flatten)]
+    thaw: ThawArgs,
     #[command(flatten)]
     aerospike: AerospikeTargetArgs,
     #[command(flatten)]
@@ -219,7 +219,7 @@ fn work(
     }))?;
     // It is known of the records, not asked of the target.
     options.make_ambient(["single_records"]);
-    args.atlas.add_to(&mut options, context)?;
+    args.atlas.add_to(&mut options, (url, Role::Target), context)?;
     let target = context.target(url, options, &args.aerospike.connect)?;
     let repo = opened.map_or_else(|| context.open(), Ok)?;
     let snapshot = context.resolve(&repo, &args.snapshot, &args.narrow.narrow())?;

@@ -21,6 +21,8 @@ mod runtime;
 #[cfg(feature = "s3")]
 mod s3;
 mod service;
+#[cfg(feature = "sftp")]
+mod sftp;
 mod spelling;
 #[cfg(test)]
 mod tests;

@@ -6,7 +6,13 @@ use crate::{
     server::Server,
 };
 use rekeep::repo::Storage;
-use std::{fs, os::unix::fs::symlink, path::Path, process::Command};
+use std::{
+    fs,
+    os::unix::fs::symlink,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
 
 fn keygen(path: &Path) {
     let status = Command::new("ssh-keygen").args(["-q", "-t", "ed25519", "-N", "", "-f"]).arg(path).status().unwrap();
@@ -131,4 +137,65 @@ fn nothing_is_deleted_where_a_link_hides_a_folder() {
     life.ok(&["prune"]);
     life.ok(&["restore", "latest", "sqlite:out.db"]);
     assert_eq!(life.rows("out.db"), life.rows("app.db"));
+}
+
+/// The clients of a server that run, by the key that they were given.
+fn clients(server: &Server) -> Vec<String> {
+    let key = server.folder.path().join("me").display().to_string();
+    let mut found = Vec::new();
+    for process in fs::read_dir("/proc").unwrap().flatten() {
+        let words = fs::read(process.path().join("cmdline")).unwrap_or_default();
+        let words = String::from_utf8_lossy(&words).replace('\0', " ");
+        if words.contains(&key) {
+            found.push(words);
+        }
+    }
+    found
+}
+
+/// They end when the server has heard of it.
+#[track_caller]
+fn assert_that_no_client_is_left(server: &Server, state: &Path) {
+    let began = Instant::now();
+    loop {
+        let left = clients(server);
+        if left.is_empty() {
+            break;
+        }
+        assert!(began.elapsed() < Duration::from_mins(1), "{left:#?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    let left: Vec<_> = fs::read_dir(state).unwrap().flatten().map(|entry| entry.file_name()).collect();
+    assert!(!left.iter().any(|name| name.to_string_lossy().starts_with(".ssh")), "{left:?}");
+}
+
+#[test]
+#[ignore = "needs openssh"]
+fn nothing_is_left_running_whatever_ends_a_command() {
+    let server = sshd();
+    let state = tempfile::tempdir().unwrap();
+    let life = Life::at(&uri(&server, "repo"), &[("XDG_STATE_HOME", state.path().to_str().unwrap())]);
+    life.init();
+    assert_that_no_client_is_left(&server, state.path());
+    life.fill(2_000);
+    life.backup();
+    life.ok(&["snapshots"]);
+    life.ok(&["verify", "--read-data"]);
+    assert_that_no_client_is_left(&server, state.path());
+    assert_ne!(life.run(&["restore", "0000000000", "sqlite:none.db"]).status.code(), Some(0));
+    assert_that_no_client_is_left(&server, state.path());
+
+    life.sql("DROP TABLE t");
+    life.fill(150_000);
+    for signal in ["-INT", "-KILL"] {
+        let mut running = life.command(&["--quiet", "backup", "sqlite:app.db"]).spawn().unwrap();
+        while clients(&server).is_empty() {
+            assert!(running.try_wait().unwrap().is_none(), "it ended before it reached the server");
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        assert!(Command::new("kill").args([signal, &running.id().to_string()]).status().unwrap().success());
+        assert_ne!(running.wait().unwrap().code(), Some(0), "{signal}");
+        assert_that_no_client_is_left(&server, state.path());
+    }
+    assert_eq!(life.json(&["verify", "--read-data"])["findings"], serde_json::json!([]));
 }

@@ -4,6 +4,8 @@ mod pages;
 
 #[cfg(feature = "azblob")]
 use super::azure;
+#[cfg(feature = "sftp")]
+use super::sftp::{self, Connections};
 use super::{
     Backend, Created, Listed, Promises,
     exclusive::{self, Exclusive},
@@ -94,7 +96,7 @@ impl RemoteBackend {
             Some(config) => Some(Made::of(place, config, true, &meter)?.operator),
             None => None,
         };
-        let exclusive = exclusive_of(place, &made.operator);
+        let exclusive = exclusive_of(place, &made);
         let pages = RetryLayer::new().with_max_times(PAGE_RETRIES).with_jitter();
         #[cfg(feature = "s3")]
         let requests = match place.service {
@@ -565,13 +567,13 @@ fn past_the_end(range: &Range<u64>) -> io::Error {
 }
 
 #[allow(unused_variables, reason = "depends on the services that are built in")]
-fn exclusive_of(place: &ServicePlace, operator: &Operator) -> Exclusive {
+fn exclusive_of(place: &ServicePlace, made: &Made) -> Exclusive {
     match place.service {
         #[cfg(feature = "webdav")]
         Service::Webdav { .. } => Exclusive::Move(Arc::new(exclusive::webdav::Mover::new(&place.config))),
         #[cfg(feature = "sftp")]
-        Service::Sftp => Exclusive::Link(Arc::new(exclusive::sftp::Linker::new(&place.config))),
-        _ if operator.info().capability().write_with_if_not_exists => Exclusive::Native,
+        Service::Sftp => Exclusive::Link(Arc::new(exclusive::sftp::Linker::new(&place.config, &made.connections))),
+        _ if made.operator.info().capability().write_with_if_not_exists => Exclusive::Native,
         _ => Exclusive::Looked,
     }
 }
@@ -579,6 +581,9 @@ fn exclusive_of(place: &ServicePlace, operator: &Operator) -> Exclusive {
 /// An operator with its time limits, and its way to the network.
 pub(super) struct Made {
     pub operator: Operator,
+    /// What the operator's SFTP goes by, which makes none before it is asked for something.
+    #[cfg(feature = "sftp")]
+    connections: Arc<Connections>,
 }
 
 impl Made {
@@ -592,8 +597,17 @@ impl Made {
     ) -> Result<Self, String> {
         let _entered = runtime().map_err(|error| error.to_string())?.enter();
         opendal::init_default_registry();
-        let operator = Operator::via_iter(place.service.name(), config.clone())
-            .map_err(|error| io_error(error, &place.secrets).to_string())?;
+        #[cfg(feature = "sftp")]
+        let connections = Arc::new(Connections::new(config));
+        #[cfg(feature = "sftp")]
+        let operator = if place.service == Service::Sftp {
+            sftp::operator(&connections, config.get("root").map_or("/", String::as_str))
+        } else {
+            Operator::via_iter(place.service.name(), config.clone())
+        };
+        #[cfg(not(feature = "sftp"))]
+        let operator = Operator::via_iter(place.service.name(), config.clone());
+        let operator = operator.map_err(|error| io_error(error, &place.secrets).to_string())?;
         #[cfg(feature = "http")]
         let operator = if place.service.is_http() {
             let (ca_file, proxy) = (place.ca_file.as_deref(), place.proxy.as_deref());
@@ -605,6 +619,10 @@ impl Made {
             operator
         };
         let limits = TimeoutLayer::new().with_timeout(CALL).with_io_timeout(IO_CALL);
-        Ok(Self { operator: operator.layer(limits) })
+        Ok(Self {
+            operator: operator.layer(limits),
+            #[cfg(feature = "sftp")]
+            connections,
+        })
     }
 }

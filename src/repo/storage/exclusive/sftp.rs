@@ -1,22 +1,17 @@
 //! SFTP: a file under a temporary name, synced where the server can, then a hard link to its name, which fails if that is
-//! taken. `OpenDAL` offers neither, so this is a connection of our own.
+//! taken. `OpenDAL` knows neither.
 
 use super::temporary_name;
-use crate::repo::storage::{Created, Listed, local::TEMPORARY};
+use crate::repo::storage::{Created, Listed, local::TEMPORARY, sftp::Connections};
 use futures::TryStreamExt;
-use openssh::{KnownHosts, SessionBuilder};
-use openssh_sftp_client::{Error, Sftp, SftpOptions, error::SftpErrorKind, metadata::MetaData};
+use openssh_sftp_client::{Error, Sftp, error::SftpErrorKind, metadata::MetaData};
 use std::{
     collections::{BTreeMap, HashSet},
     io::{self, ErrorKind},
     path::{Path, PathBuf},
     pin::pin,
-    sync::{Arc, Mutex as StdMutex, PoisonError},
-    time::Duration,
+    sync::{Arc, Mutex, PoisonError},
 };
-use tokio::sync::Mutex;
-
-const CONNECT: Duration = Duration::from_secs(15);
 
 /// How many folders deep a listing goes: further than any object lies.
 const MAX_DEPTH: usize = 4;
@@ -32,57 +27,24 @@ pub(in crate::repo::storage) struct Entries {
 
 /// Links files to their names.
 pub(in crate::repo::storage) struct Linker {
-    endpoint: String,
     root: PathBuf,
-    key: Option<String>,
-    known_hosts: KnownHosts,
-    client: Mutex<Option<Arc<Sftp>>>,
-    folders: StdMutex<HashSet<PathBuf>>,
+    connections: Arc<Connections>,
+    folders: Mutex<HashSet<PathBuf>>,
 }
 
 impl Linker {
-    pub fn new(config: &BTreeMap<String, String>) -> Self {
-        let text = |key: &str| config.get(key).map_or("", String::as_str);
-        let known_hosts = match text("known_hosts_strategy") {
-            "accept" => KnownHosts::Accept,
-            "add" => KnownHosts::Add,
-            _ => KnownHosts::Strict,
-        };
-        Self {
-            endpoint: text("endpoint").to_owned(),
-            root: PathBuf::from(text("root")),
-            key: config.get("key").cloned(),
-            known_hosts,
-            client: Mutex::default(),
-            folders: StdMutex::default(),
-        }
-    }
-
-    async fn client(&self) -> io::Result<Arc<Sftp>> {
-        let mut client = self.client.lock().await;
-        if let Some(client) = &*client {
-            return Ok(Arc::clone(client));
-        }
-        let mut builder = SessionBuilder::default();
-        builder.known_hosts_check(self.known_hosts.clone()).connect_timeout(CONNECT).server_alive_interval(CONNECT);
-        if let Some(key) = &self.key {
-            builder.keyfile(key);
-        }
-        let session = builder.connect(&self.endpoint).await.map_err(|error| match error {
-            openssh::Error::Connect(error) => io::Error::new(ErrorKind::TimedOut, format!("ssh: {error}")),
-            error => io::Error::other(format!("ssh: {error}")),
-        })?;
-        let made = Arc::new(Sftp::from_session(session, SftpOptions::default()).await.map_err(io_error)?);
-        *client = Some(Arc::clone(&made));
-        Ok(made)
+    pub fn new(config: &BTreeMap<String, String>, connections: &Arc<Connections>) -> Self {
+        let root = PathBuf::from(config.get("root").map_or("", String::as_str));
+        Self { root, connections: Arc::clone(connections), folders: Mutex::default() }
     }
 
     pub async fn create(self: Arc<Self>, name: String, bytes: bytes::Bytes) -> io::Result<Created> {
-        let client = self.client().await?;
-        let done = self.create_by(&client, &name, &bytes).await;
-        if done.is_err() {
-            // Whatever it was: the next attempt begins with a new connection and makes the folders again.
-            *self.client.lock().await = None;
+        let mut lent = self.connections.lend().await?;
+        let done = self.create_by(lent.sftp(), &name, &bytes).await;
+        if done.is_ok() {
+            lent.answered();
+        } else {
+            // Whatever it was: the next attempt has another connection and makes the folders again.
             self.folders.lock().unwrap_or_else(PoisonError::into_inner).clear();
         }
         done
@@ -106,10 +68,10 @@ impl Linker {
     /// Lists one folder (empty for the whole, else with its `/`); links are followed. Where something that is no folder stands in its
     /// place, that is what is listed.
     pub async fn entries(&self, folder: &str) -> io::Result<Entries> {
-        let client = self.client().await?;
-        let done = self.entries_by(&client, folder).await;
-        if done.is_err() {
-            *self.client.lock().await = None;
+        let mut lent = self.connections.lend().await?;
+        let done = self.entries_by(lent.sftp(), folder).await;
+        if done.is_ok() {
+            lent.answered();
         }
         done
     }

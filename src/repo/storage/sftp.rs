@@ -1,0 +1,415 @@
+//! SFTP as a service of `OpenDAL`, by connections of our own: those of its own service outlive the program that made them.
+
+mod connections;
+
+pub(super) use connections::Connections;
+
+use connections::Lent;
+use futures::TryStreamExt as _;
+use opendal::{
+    Buffer, Builder, BytesRange, Capability, EntryMode, Error, ErrorKind, Metadata, MetadataBuilder, OperationContext,
+    Operator, Result,
+    raw::{
+        OpCopy, OpCreateDir, OpDelete, OpList, OpPresign, OpRead, OpRename, OpStat, OpWrite, RpCreateDir, RpPresign,
+        RpRead, RpRename, RpStat, Service, ServiceInfo, Timestamp, oio,
+    },
+};
+use openssh_sftp_client::{
+    Error as SftpError,
+    error::SftpErrorKind,
+    file::{File, TokioCompatFile},
+    metadata::MetaData,
+};
+use std::{
+    fmt,
+    io::SeekFrom,
+    path::{Path, PathBuf},
+    pin::Pin,
+    sync::Arc,
+    vec,
+};
+use tokio::io::{AsyncSeekExt as _, AsyncWriteExt as _};
+
+const SCHEME: &str = "sftp";
+
+/// What is asked for at once of what is read.
+const PART_BYTES: u64 = 2 << 20;
+
+/// An operator of the files below a folder.
+pub(super) fn operator(connections: &Arc<Connections>, root: &str) -> Result<Operator> {
+    Operator::new(Opening(Some(Files { connections: Arc::clone(connections), root: PathBuf::from(root) })))
+}
+
+/// What `OpenDAL` wants to be given.
+#[derive(Default)]
+struct Opening(Option<Files>);
+
+impl Builder for Opening {
+    type Config = ();
+
+    fn build(self) -> Result<impl Service> {
+        self.0.ok_or_else(|| Error::new(ErrorKind::ConfigInvalid, "no place is given"))
+    }
+}
+
+#[derive(Clone)]
+struct Files {
+    connections: Arc<Connections>,
+    root: PathBuf,
+}
+
+impl fmt::Debug for Files {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Files").field("root", &self.root).finish_non_exhaustive()
+    }
+}
+
+impl Files {
+    fn path(&self, name: &str) -> PathBuf {
+        let name = name.trim_matches('/');
+        if name.is_empty() { self.root.clone() } else { self.root.join(name) }
+    }
+
+    async fn lend(&self) -> Result<Lent> {
+        self.connections.lend().await.map_err(|error| {
+            let is_final = error.kind() != std::io::ErrorKind::TimedOut;
+            let told = Error::new(ErrorKind::Unexpected, "no connection").set_source(error);
+            if is_final { told } else { told.set_temporary() }
+        })
+    }
+
+    /// Makes a folder and those above it that are not there.
+    async fn make(&self, lent: &mut Lent, folder: &Path) -> Result<()> {
+        let mut missing = vec![folder];
+        // From below: what is there already need not be looked at, and may not be ours to look at.
+        while let Some(&last) = missing.last() {
+            let looked = lent.sftp().fs().metadata(last).await;
+            match lent.heard(looked) {
+                Ok(_) => {
+                    missing.pop();
+                    break;
+                }
+                Err(error) if is_not_found(&error) => match last.parent() {
+                    Some(above) => missing.push(above),
+                    None => break,
+                },
+                Err(error) => return Err(told(error)),
+            }
+        }
+        while let Some(next) = missing.pop() {
+            let made = lent.sftp().fs().create_dir(next).await;
+            if let Err(error) = lent.heard(made) {
+                // Somebody else made it meanwhile.
+                let looked = lent.sftp().fs().metadata(next).await;
+                lent.heard(looked).map_err(|_| told(error))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn make_parent(&self, lent: &mut Lent, path: &Path) -> Result<()> {
+        match path.parent() {
+            Some(folder) => self.make(lent, folder).await,
+            None => Ok(()),
+        }
+    }
+}
+
+fn is_not_found(error: &SftpError) -> bool {
+    matches!(error, SftpError::SftpError(SftpErrorKind::NoSuchFile, _))
+}
+
+/// What the server or the line says, in `OpenDAL`'s words. The protocol has no word for most of what may pass.
+fn told(error: SftpError) -> Error {
+    let kind = match &error {
+        SftpError::UnsupportedSftpProtocol { .. } | SftpError::SftpError(SftpErrorKind::OpUnsupported, _) => {
+            ErrorKind::Unsupported
+        }
+        SftpError::SftpError(SftpErrorKind::NoSuchFile, _) => ErrorKind::NotFound,
+        SftpError::SftpError(SftpErrorKind::PermDenied, _) => ErrorKind::PermissionDenied,
+        _ => ErrorKind::Unexpected,
+    };
+    let told = Error::new(kind, "sftp").set_source(error);
+    if kind == ErrorKind::Unexpected { told.set_temporary() } else { told }
+}
+
+fn of_io(error: std::io::Error) -> Error {
+    Error::new(ErrorKind::Unexpected, "sftp").set_source(error).set_temporary()
+}
+
+fn unsupported() -> Error {
+    Error::new(ErrorKind::Unsupported, "SFTP has no such operation")
+}
+
+fn metadata_of(found: MetaData) -> Result<Metadata> {
+    let mode = found.file_type().map_or(EntryMode::Unknown, |kind| match kind {
+        kind if kind.is_file() => EntryMode::FILE,
+        kind if kind.is_dir() => EntryMode::DIR,
+        _ => EntryMode::Unknown,
+    });
+    let mut metadata = match mode {
+        EntryMode::FILE => {
+            let len = found.len();
+            MetadataBuilder::file(len.ok_or_else(|| Error::new(ErrorKind::Unexpected, "a file without a length"))?)
+        }
+        EntryMode::DIR => MetadataBuilder::dir(),
+        EntryMode::Unknown => MetadataBuilder::unknown(),
+    };
+    if let Some(modified) = found.modified()
+        && let Ok(modified) = Timestamp::try_from(modified.as_system_time())
+    {
+        metadata.last_modified(modified);
+    }
+    Ok(metadata.build())
+}
+
+impl Service for Files {
+    type Reader = oio::StreamReader<Reader>;
+    type Writer = Writer;
+    type Lister = Lister;
+    type Deleter = oio::OneShotDeleter<Deleter>;
+    type Copier = ();
+    type Composer = ();
+
+    fn info(&self) -> ServiceInfo {
+        ServiceInfo::new(SCHEME, &self.root.to_string_lossy(), "")
+    }
+
+    fn capability(&self) -> Capability {
+        Capability {
+            stat: true,
+            read: true,
+            write: true,
+            write_can_multi: true,
+            write_with_if_not_exists: true,
+            create_dir: true,
+            delete: true,
+            list: true,
+            rename: true,
+            shared: true,
+            ..Capability::default()
+        }
+    }
+
+    async fn create_dir(&self, _: &OperationContext, path: &str, _: OpCreateDir) -> Result<RpCreateDir> {
+        let mut lent = self.lend().await?;
+        self.make(&mut lent, &self.path(path)).await?;
+        Ok(RpCreateDir::default())
+    }
+
+    async fn stat(&self, _: &OperationContext, path: &str, _: OpStat) -> Result<RpStat> {
+        let mut lent = self.lend().await?;
+        let found = lent.sftp().fs().metadata(self.path(path)).await;
+        Ok(RpStat::new(metadata_of(lent.heard(found).map_err(told)?)?))
+    }
+
+    fn read(&self, _: &OperationContext, path: &str, _: OpRead) -> Result<Self::Reader> {
+        Ok(oio::StreamReader::new(Reader { files: self.clone(), path: self.path(path) }))
+    }
+
+    fn write(&self, _: &OperationContext, path: &str, options: OpWrite) -> Result<Self::Writer> {
+        Ok(Writer { files: self.clone(), path: self.path(path), is_new: options.if_not_exists(), open: None })
+    }
+
+    fn delete(&self, _: &OperationContext) -> Result<Self::Deleter> {
+        Ok(oio::OneShotDeleter::new(Deleter(self.clone())))
+    }
+
+    fn list(&self, _: &OperationContext, path: &str, _: OpList) -> Result<Self::Lister> {
+        Ok(Lister { files: self.clone(), folder: path.to_owned(), entries: None })
+    }
+
+    fn copy(&self, _: &OperationContext, _: &str, _: &str, _: OpCopy) -> Result<Self::Copier> {
+        Err(unsupported())
+    }
+
+    async fn rename(&self, _: &OperationContext, from: &str, to: &str, _: OpRename) -> Result<RpRename> {
+        let mut lent = self.lend().await?;
+        let (from, to) = (self.path(from), self.path(to));
+        self.make_parent(&mut lent, &to).await?;
+        let renamed = lent.sftp().fs().rename(from, to).await;
+        lent.heard(renamed).map_err(told)?;
+        Ok(RpRename::default())
+    }
+
+    async fn presign(&self, _: &OperationContext, _: &str, _: OpPresign) -> Result<RpPresign> {
+        Err(unsupported())
+    }
+}
+
+struct Reader {
+    files: Files,
+    path: PathBuf,
+}
+
+impl oio::StreamRead for Reader {
+    async fn open(&self, range: BytesRange) -> Result<(RpRead, Box<dyn oio::ReadStreamDyn>)> {
+        let mut lent = self.files.lend().await?;
+        let opened = lent.sftp().open(&self.path).await;
+        let mut file = lent.heard(opened).map_err(told)?;
+        if range.offset() != 0 {
+            // Asks nothing of the server.
+            file.seek(SeekFrom::Start(range.offset())).await.map_err(of_io)?;
+        }
+        Ok((RpRead::default(), Box::new(Parts { file, lent, left: range.size() })))
+    }
+}
+
+/// What is read of a file, part by part.
+struct Parts {
+    // Before its connection: it is closed by it.
+    file: File,
+    lent: Lent,
+    left: Option<u64>,
+}
+
+impl oio::ReadStream for Parts {
+    async fn read(&mut self) -> Result<Buffer> {
+        let most = self.left.unwrap_or(PART_BYTES).min(PART_BYTES);
+        if most == 0 {
+            return Ok(Buffer::new());
+        }
+        self.lent.asks();
+        let read = self.file.read(u32::try_from(most).unwrap_or(u32::MAX), bytes::BytesMut::new()).await;
+        let Some(part) = self.lent.heard(read).map_err(told)? else { return Ok(Buffer::new()) };
+        self.left = self.left.map(|left| left.saturating_sub(part.len() as u64));
+        Ok(Buffer::from(part.freeze()))
+    }
+}
+
+struct Writer {
+    files: Files,
+    path: PathBuf,
+    /// Whether the name must not be taken.
+    is_new: bool,
+    open: Option<(Pin<Box<TokioCompatFile>>, Lent)>,
+}
+
+impl Writer {
+    async fn file(&mut self) -> Result<&mut (Pin<Box<TokioCompatFile>>, Lent)> {
+        if self.open.is_none() {
+            self.open = Some(self.begin().await?);
+        }
+        self.open.as_mut().ok_or_else(unsupported)
+    }
+
+    async fn begin(&self) -> Result<(Pin<Box<TokioCompatFile>>, Lent)> {
+        let mut lent = self.files.lend().await?;
+        let mut opened = self.create(&mut lent).await;
+        if opened.as_ref().is_err_and(is_not_found) {
+            self.files.make_parent(&mut lent, &self.path).await?;
+            opened = self.create(&mut lent).await;
+        }
+        match opened {
+            Ok(file) => Ok((Box::pin(TokioCompatFile::new(file)), lent)),
+            Err(error) if self.is_new && matches!(error, SftpError::SftpError(SftpErrorKind::Failure, _)) => {
+                // The protocol has no word for it.
+                let looked = lent.sftp().fs().metadata(&self.path).await;
+                match lent.heard(looked) {
+                    Ok(_) => Err(Error::new(ErrorKind::ConditionNotMatch, "the name is taken").set_source(error)),
+                    Err(_) => Err(told(error)),
+                }
+            }
+            Err(error) => Err(told(error)),
+        }
+    }
+
+    async fn create(&self, lent: &mut Lent) -> std::result::Result<File, SftpError> {
+        let mut options = lent.sftp().options();
+        options.write(true).truncate(true);
+        if self.is_new {
+            options.create_new(true);
+        } else {
+            options.create(true);
+        }
+        let opened = options.open(&self.path).await;
+        lent.heard(opened)
+    }
+}
+
+impl oio::Write for Writer {
+    async fn write(&mut self, bytes: Buffer) -> Result<()> {
+        let (file, lent) = self.file().await?;
+        lent.asks();
+        for part in bytes {
+            file.write_all(&part).await.map_err(of_io)?;
+        }
+        Ok(())
+    }
+
+    async fn close(&mut self) -> Result<Metadata> {
+        let (file, lent) = self.file().await?;
+        lent.asks();
+        file.shutdown().await.map_err(of_io)?;
+        lent.answered();
+        self.open = None;
+        Ok(MetadataBuilder::unknown().build())
+    }
+
+    async fn abort(&mut self) -> Result<()> {
+        // What was written stays under its name, which nobody takes for a whole file: names are given when it is whole.
+        self.open = None;
+        Err(unsupported())
+    }
+}
+
+struct Deleter(Files);
+
+impl oio::OneShotDelete for Deleter {
+    async fn delete_once(&self, path: String, _: OpDelete) -> Result<()> {
+        let mut lent = self.0.lend().await?;
+        let place = self.0.path(&path);
+        let is_folder = path.ends_with('/');
+        let mut fs = lent.sftp().fs();
+        let removed = if is_folder { fs.remove_dir(place).await } else { fs.remove_file(place).await };
+        match lent.heard(removed) {
+            Err(error) if !is_not_found(&error) => Err(told(error)),
+            _ => Ok(()),
+        }
+    }
+}
+
+/// A folder's entries, read as a whole: whoever walks them may ask for something else between two, by the same connection.
+struct Lister {
+    files: Files,
+    folder: String,
+    entries: Option<vec::IntoIter<oio::Entry>>,
+}
+
+impl Lister {
+    async fn entries(&self) -> Result<Vec<oio::Entry>> {
+        let mut lent = self.files.lend().await?;
+        let opened = lent.sftp().fs().open_dir(self.files.path(&self.folder)).await;
+        let found = match lent.heard(opened) {
+            Ok(folder) => folder.read_dir().try_collect::<Vec<_>>().await,
+            Err(error) if is_not_found(&error) => return Ok(Vec::new()),
+            Err(error) => return Err(told(error)),
+        };
+        let found = lent.heard(found).map_err(told)?;
+        let prefix = if self.folder == "/" { "" } else { self.folder.as_str() };
+        let mut entries = Vec::with_capacity(found.len());
+        for entry in found {
+            let metadata = metadata_of(entry.metadata())?;
+            let Some(name) = entry.filename().to_str() else {
+                let text = format!("a name in `{}` is not UTF-8: {}", self.folder, entry.filename().display());
+                return Err(Error::new(ErrorKind::Unexpected, text));
+            };
+            match name {
+                ".." => {}
+                "." => entries.push(oio::Entry::new(&self.folder, metadata)),
+                name if metadata.is_dir() => entries.push(oio::Entry::new(&format!("{prefix}{name}/"), metadata)),
+                name => entries.push(oio::Entry::new(&format!("{prefix}{name}"), metadata)),
+            }
+        }
+        Ok(entries)
+    }
+}
+
+impl oio::List for Lister {
+    async fn next(&mut self) -> Result<Option<oio::Entry>> {
+        if self.entries.is_none() {
+            self.entries = Some(self.entries().await?.into_iter());
+        }
+        Ok(self.entries.as_mut().and_then(Iterator::next))
+    }
+}

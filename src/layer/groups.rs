@@ -93,11 +93,38 @@ impl<'a> Groups<'a> {
                 self.order.remove(at);
             }
         }
+        Ok(self.gather())
+    }
+
+    /// Moves to the first key that is `key` or behind it, and stays where that is the current one; `false` at the end. Nothing that
+    /// lies between is read.
+    pub(super) fn seek(&mut self, key: &[u8]) -> Result<bool, LayerError> {
+        if !self.started {
+            self.walks.iter_mut().for_each(|walk| walk.seek(key));
+            self.start()?;
+        }
+        for at in (0..self.order.len()).rev() {
+            let walk = &mut self.walks[self.order[at]];
+            if walk.key() >= key {
+                continue;
+            }
+            walk.seek(key);
+            if walk.advance()? {
+                self.sift(at);
+            } else {
+                self.order.remove(at);
+            }
+        }
+        Ok(self.gather())
+    }
+
+    /// Finds which walks have the least key.
+    fn gather(&mut self) -> bool {
         self.group = 0;
-        let Some(&first) = self.order.first() else { return Ok(false) };
+        let Some(&first) = self.order.first() else { return false };
         let key = self.walks[first].key();
         self.group = 1 + self.order[1..].iter().take_while(|walk| self.walks[**walk].key() == key).count();
-        Ok(true)
+        true
     }
 
     /// The newest row of the current key.

@@ -207,29 +207,34 @@ pub fn merge_journals(
     Ok((out.finish(writer)?.0, totals))
 }
 
-/// Whether a stack of journals holds this very version.
-pub fn holds_version(stack: &Stack, key: &[u8], time: VersionTime) -> Result<bool, LayerError> {
+/// Which of these versions a stack of journals holds, ascending by key, the newest of a key first. Each block is read once.
+pub fn held_versions(stack: &Stack, versions: &[(&[u8], VersionTime)]) -> Result<Vec<bool>, LayerError> {
+    let mut groups = Groups::new(stack.layers(), &KeyRange::all(), Wants::Keys, Seen::Raw);
+    let mut found = Vec::with_capacity(versions.len());
     let mut version_key = Vec::new();
-    version_key::put(key, time, &mut version_key);
-    let range = KeyRange::only(&version_key);
-    Groups::new(stack.layers(), &range, Wants::Keys, Seen::Raw).advance()
+    for (key, time) in versions {
+        version_key.clear();
+        version_key::put(key, *time, &mut version_key);
+        found.push(groups.seek(&version_key)? && groups.key() == version_key);
+    }
+    Ok(found)
 }
 
-/// Beyond so many keys all rows between them are walked over, instead of one lookup a key.
+/// Beyond so many keys all blocks between them are walked over, and read ahead, instead of those alone that are looked into.
 const MAX_LOOKUPS: usize = 2000;
 
-/// When the newest version of each of these ascending keys was made, in a stack of journals.
+/// When the newest version of each of these ascending keys was made, in a stack of journals. Each block is read once.
 pub fn newest_versions(stack: &Stack, keys: &[&[u8]]) -> Result<Vec<Option<VersionTime>>, LayerError> {
+    let range = KeyRange { start: keys.first().map_or_else(Vec::new, |key| key.to_vec()), end: None };
+    let mut groups = Groups::new(stack.layers(), &range, Wants::Keys, Seen::Newest);
     let mut found = Vec::with_capacity(keys.len());
     if keys.len() <= MAX_LOOKUPS {
         for key in keys {
-            let mut groups = Groups::new(stack.layers(), &KeyRange::only(key), Wants::Keys, Seen::Newest);
-            found.push(if groups.advance()? { groups.time() } else { None });
+            let is_there = groups.seek(key)? && groups.key() == *key;
+            found.push(if is_there { groups.time() } else { None });
         }
         return Ok(found);
     }
-    let range = KeyRange { start: keys.first().map_or_else(Vec::new, |key| key.to_vec()), end: None };
-    let mut groups = Groups::new(stack.layers(), &range, Wants::Keys, Seen::Newest);
     let mut more = groups.advance()?;
     for key in keys {
         while more && groups.key() < *key {

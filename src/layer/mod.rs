@@ -31,7 +31,7 @@ pub use error::LayerError;
 pub use filter::{KeyHash, KeyPlaces};
 pub use join::{JoinCounts, JoinOptions, RangeOutcome, join_range};
 pub use journal::{
-    JournalChange, JournalWriter, KeptVersions, holds_version, is_beyond_limits, merge_journals, newest_versions,
+    JournalChange, JournalWriter, KeptVersions, held_versions, is_beyond_limits, merge_journals, newest_versions,
 };
 pub use merge::{
     MergeKind, MergeProgress, RowTotals, StateTotals, merge_deltas_in, merge_layers, merge_range, merge_state,

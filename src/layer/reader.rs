@@ -382,6 +382,31 @@ impl<'a> LayerCursor<'a> {
         Ok(true)
     }
 
+    /// Makes the next row the first at `key` or behind it, which must not lie before the current one. Lists and blocks on the way
+    /// there are not read.
+    pub(super) fn seek(&mut self, key: &[u8]) {
+        let mut start = Vec::new();
+        match &self.view {
+            Some(_) => version_key::put_escaped(key, &mut start),
+            None => start.extend_from_slice(key),
+        }
+        if self.row_end > 0 && self.keys.key(self.row_end - 1) >= start.as_slice() {
+            self.next = self.next.max(self.keys.lower_bound(&start));
+            return;
+        }
+        self.next = self.row_end;
+        let over = self.path.iter().position(|level| level.list.position(&start) >= level.next);
+        if let Some(depth) = over {
+            self.path.truncate(depth + 1);
+            let level = &mut self.path[depth];
+            let to = level.list.position(&start);
+            // What lies behind a leap is not read ahead.
+            self.is_on_its_way &= to == level.next;
+            level.next = to;
+        }
+        self.start = Some(start);
+    }
+
     fn next_block(&mut self) -> Result<bool, LayerError> {
         while let Some(level) = self.path.last_mut() {
             let Some(entry) = level.list.entries.get(level.next).cloned() else {

@@ -4,7 +4,7 @@ use super::model::*;
 use crate::{
     layer::{
         JournalChange, JournalWriter, KeptVersions, Layer, LayerError, PlayedSpan, Stack, Version, VersionTime,
-        Versions, finish_layer, merge_journals, play, read_totals,
+        Versions, finish_layer, held_versions, merge_journals, newest_versions, play, read_totals,
     },
     record::KeyRange,
     repo::{
@@ -198,6 +198,78 @@ fn versions_of_one_key_are_found_by_time() {
         let newest = versions.newest(&layer, key, at).unwrap().map(|(time, _)| (time.millis, time.order));
         let expected = of_key.iter().rfind(|((_, millis, _), _)| *millis <= 20).map(|((_, m, o), _)| (*m, *o));
         assert_eq!(newest, expected);
+    }
+}
+
+/// Some journals of many blocks each, and what is in them: keys of which every third has versions.
+fn long_stream(chunks: &MemoryChunks, rng: &mut Rng) -> (Vec<LayerRef>, Happened) {
+    let (mut layers, mut all) = (Vec::new(), Happened::new());
+    for n in 0..3 {
+        let mut happened = Happened::new();
+        for number in 0..12_000u64 {
+            for _ in 0..rng.below(3) {
+                let key = (number * 3).to_be_bytes().to_vec();
+                let rec = Rec::of(&[("n", 1, &number.to_be_bytes())]);
+                happened.insert((key, n * 10 + rng.below(25), rng.below(3)), (rng.below(5) > 0).then_some(rec));
+            }
+        }
+        layers.push(journal(chunks, &happened));
+        all.extend(happened);
+    }
+    (layers, all)
+}
+
+#[test]
+fn versions_are_looked_up_without_reading_a_block_twice() {
+    let mut rng = Rng(31);
+    let chunks = MemoryChunks::default();
+    let (layers, all) = long_stream(&chunks, &mut rng);
+    let stack = Stack::open(&reader(&chunks), &layers).unwrap();
+    let mut in_all = 0;
+    for layer in stack.layers() {
+        let mut blocks = 0;
+        layer
+            .for_each_block(&mut |_| {
+                blocks += 1;
+                Ok(())
+            })
+            .unwrap();
+        assert!(blocks > 5, "{blocks}");
+        in_all += blocks;
+    }
+    let newest = |key: &[u8]| {
+        let versions = all.range((key.to_vec(), 0, 0)..=(key.to_vec(), u64::MAX, u64::MAX));
+        versions.map(|((_, millis, order), _)| VersionTime { millis: *millis, order: *order }).max()
+    };
+    // As many as are looked up one by one, in a row and far apart; more than that; and some beside them all.
+    for (count, step) in [(2000, 1), (1500, 23), (3000, 7), (40, 900), (1, 1)] {
+        let from = rng.below(2000);
+        let keys: Vec<Vec<u8>> = (0..count).map(|n| (from + n * step).to_be_bytes().to_vec()).collect();
+        let keys: Vec<&[u8]> = keys.iter().map(Vec::as_slice).collect();
+        let before = chunks.reads();
+        let found = newest_versions(&stack, &keys).unwrap();
+        let reads = chunks.reads() - before;
+        assert!(reads <= in_all, "{reads} of {in_all} blocks for {count} keys");
+        assert!(count > 40 || reads <= count * 2 * 3, "{reads} for {count} keys");
+        assert!(found.iter().zip(&keys).all(|(found, key)| *found == newest(key)), "{count} keys");
+        assert!(found.iter().any(Option::is_some) || count == 1);
+
+        let mut asked: Vec<(&[u8], VersionTime)> = Vec::new();
+        for key in &keys {
+            let first = asked.len();
+            let here = all.range((key.to_vec(), 0, 0)..=(key.to_vec(), u64::MAX, u64::MAX));
+            asked.extend(here.map(|((_, millis, order), _)| (*key, VersionTime { millis: *millis, order: *order })));
+            asked.extend((0..3).map(|order| (*key, VersionTime { millis: rng.below(50), order })));
+            // One is asked for twice.
+            asked.extend(asked.last().copied());
+            asked[first..].sort_by_key(|(_, time)| std::cmp::Reverse(*time));
+        }
+        let before = chunks.reads();
+        let found = held_versions(&stack, &asked).unwrap();
+        let reads = chunks.reads() - before;
+        assert!(reads <= in_all, "{reads} of {in_all} blocks for {} versions", asked.len());
+        let is_there = |(key, time): &(&[u8], VersionTime)| all.contains_key(&(key.to_vec(), time.millis, time.order));
+        assert!(found.iter().zip(&asked).all(|(found, asked)| *found == is_there(asked)), "{count} keys");
     }
 }
 

@@ -1,10 +1,10 @@
 //! Changes in the order of a journal, with times that do not contradict the order in which they came.
 
 use crate::{
-    layer::{JournalChange, LayerError, Stack, holds_version, newest_versions},
+    layer::{JournalChange, LayerError, Stack, held_versions, newest_versions},
     record::{ChangeBatch, ChangeTime, VersionTime},
 };
-use std::cmp::Reverse;
+use std::{cmp::Reverse, collections::HashSet};
 
 /// How changes of one record follow each other.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -43,22 +43,25 @@ pub(super) fn sort(
         None => Vec::new(),
     };
     let newest = known.map_or_else(|| Ok(Vec::new()), |known| newest_versions(known, &keys))?;
-    let mut newest = keys.into_iter().zip(newest).peekable();
-    let mut sorted = Sorted { order: Vec::with_capacity(changes.len()), lifted: 0 };
-    for record in records {
+    let mut looked_up = keys.into_iter().zip(newest).peekable();
+    let newest_of = |record: &&[usize]| {
         let key = changes.row(record[0]).key;
-        let mut before = newest.next_if(|(known, _)| *known == key).and_then(|(_, newest)| newest);
+        looked_up.next_if(|(known, _)| *known == key).and_then(|(_, newest)| newest)
+    };
+    let newest: Vec<Option<VersionTime>> = records.iter().map(newest_of).collect();
+    let held = match (known, arrival) {
+        (Some(known), Arrival::Ordered | Arrival::Generations) => held(changes, known, &records, &newest)?,
+        _ => HashSet::new(),
+    };
+    let mut sorted = Sorted { order: Vec::with_capacity(changes.len()), lifted: 0 };
+    for (record, mut before) in records.into_iter().zip(newest) {
         let first = sorted.order.len();
         for &change in record {
             let own = changes.time(change);
             let later = before.filter(|before| own.time < *before && is_later(own, *before, arrival));
             // What is known already under its own time comes again.
             let comes_again = |time| sorted.order[first..].iter().any(|(_, other)| *other == time);
-            let lifted = match (later, known) {
-                (Some(_), _) if comes_again(own.time) => None,
-                (Some(_), Some(known)) if holds_version(known, key, own.time)? => None,
-                (later, _) => later,
-            };
+            let lifted = later.filter(|_| !comes_again(own.time) && !held.contains(&change));
             let time = lifted.map_or(own.time, |before| VersionTime {
                 millis: before.millis,
                 order: own.time.order.max(before.order.saturating_add(1)),
@@ -71,6 +74,35 @@ pub(super) fn sort(
         sorted.order[first..].sort_by_key(|(change, time)| Reverse((*time, *change)));
     }
     Ok(sorted)
+}
+
+/// Which changes are known already under their own times, of records whose newest versions are these.
+fn held(
+    changes: &ChangeBatch,
+    known: &Stack,
+    records: &[&[usize]],
+    newest: &[Option<VersionTime>],
+) -> Result<HashSet<usize>, LayerError> {
+    let mut held = HashSet::new();
+    let mut asked: Vec<(usize, VersionTime)> = Vec::new();
+    for (record, newest) in records.iter().zip(newest) {
+        let Some(newest) = *newest else { continue };
+        let first = asked.len();
+        for &change in *record {
+            let time = changes.time(change).time;
+            if time == newest {
+                held.insert(change);
+            } else if time < newest {
+                asked.push((change, time));
+            }
+        }
+        asked[first..].sort_by_key(|(_, time)| Reverse(*time));
+    }
+    let versions: Vec<(&[u8], VersionTime)> =
+        asked.iter().map(|(change, time)| (changes.row(*change).key, *time)).collect();
+    let found = held_versions(known, &versions)?;
+    held.extend(asked.iter().zip(found).filter(|(_, is_held)| *is_held).map(|((change, _), _)| *change));
+    Ok(held)
 }
 
 /// Whether a change that is stamped before another version of its record was made after it all the same.

@@ -178,7 +178,7 @@ fn restore_to(
     let written_seconds = began.elapsed().as_secs_f64();
     let read_back = verify(&run, target, &selected, &mut notes).map_err(partly)?;
     ledger.finish();
-    let mut outcome = run.outcome(began, end.missing, notes, read_back, resumed);
+    let mut outcome = run.outcome(began, end.missing, notes, &read_back, resumed);
     outcome.written_seconds = written_seconds;
     outcome.made = end.made;
     Ok(outcome)
@@ -507,7 +507,7 @@ impl Run<'_> {
         began: Instant,
         missing: Vec<String>,
         mut notes: Vec<String>,
-        read_back: ReadBack,
+        read_back: &ReadBack,
         resumed: u64,
     ) -> RestoreOutcome {
         let (mut outcomes, totals) = (self.outcomes, self.totals);

@@ -172,7 +172,7 @@ impl Service for Files {
     type Composer = ();
 
     fn info(&self) -> ServiceInfo {
-        ServiceInfo::new(SCHEME, &self.root.to_string_lossy(), "")
+        ServiceInfo::new(SCHEME, self.root.to_string_lossy(), "")
     }
 
     fn capability(&self) -> Capability {

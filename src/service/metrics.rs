@@ -192,7 +192,8 @@ impl Writer<'_> {
         for (labels, (seconds, count, buckets)) in values {
             let mut bounds: Vec<(f64, u64)> = BUCKETS.iter().copied().zip(buckets.iter().copied()).collect();
             let rest = count - buckets.iter().sum::<u64>().min(*count);
-            bounds.push((f64::MAX, rest));
+            // Written as `+Inf`, without which no quantile can be asked for.
+            bounds.push((f64::INFINITY, rest));
             family.encode_family(labels)?.encode_histogram::<NoLabelSet>(*seconds, *count, &bounds, None)?;
         }
         Ok(())

@@ -122,7 +122,8 @@ fn options(
 
 fn target_options(config: &Config, routine: &Routine, settings: &DrillSettings) -> Result<Options, OpsError> {
     let mut options = Options::default();
-    let secrets = Secrets::new(config, routine.secret_agent.as_ref(), None).map_err(wrong)?;
+    let (agent, name) = routine.agent();
+    let secrets = Secrets::new(config, agent, name).map_err(wrong)?;
     for (name, value) in settings.target_options.iter().flatten() {
         options.set(name, resolved(value, &secrets).map_err(wrong)?);
     }

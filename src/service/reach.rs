@@ -97,7 +97,7 @@ fn foreign(config: &Config, name: &str, value: &Json, known: &[&Json]) -> Option
 /// Whether an agent is one that the configuration asks.
 fn is_known_agent(config: &Config, agent: &SecretAgent) -> bool {
     let of_clusters = config.clusters.values().filter_map(|it| it.credentials.as_ref()?.secret_agent.as_ref());
-    let of_routines = config.routines.values().filter_map(|routine| routine.secret_agent.as_ref());
+    let of_routines = config.routines.values().filter_map(|routine| routine.agent().0);
     config.secret_agents.values().chain(of_clusters).chain(of_routines).any(|known| known == agent)
 }
 

@@ -2,7 +2,7 @@
 
 use super::{
     Service, ServiceError,
-    config::{Cluster, Config, Encryption, RetryPolicy, SecretAgent, Storage, hide, lean},
+    config::{Cluster, Config, Encryption, RetryPolicy, Routine, SecretAgent, Storage, hide, lean},
     folders::{self, Chain, FilesPlan, Folders},
     job::Done,
     listing::{Key, around, begun_at},
@@ -452,7 +452,7 @@ fn plan_of_files(
     });
     let (encryption, agent) = match &policy.encryption {
         Some(encryption) => (Some(encryption), agent),
-        None => (of_routine.as_ref(), (own.and_then(|own| own.secret_agent.as_ref()), None)),
+        None => (of_routine.as_ref(), own.map_or((None, None), Routine::agent)),
     };
     plan.read_with(config, encryption, agent, &part)?;
     Ok(RestorePlan { from: From::Files(plan), target, target_options })

@@ -3,6 +3,7 @@
 use super::{
     Service, ServiceError,
     audit::Entry,
+    config::Config,
     hooks,
     job::{Done, Ending, JobState, NewJob, StoredJob, Work},
     notify, perform,
@@ -96,6 +97,7 @@ impl Service {
         plan: Option<&Arc<RestorePlan>>,
         canceled: &Arc<AtomicBool>,
     ) -> Ending {
+        // However often it is tried, it is done by what it began with.
         let config = self.config();
         let routine = job.work.routine().and_then(|name| config.routines.get(name));
         let retry = routine.and_then(|routine| config.policy_of(routine).retry_policy).unwrap_or_default();
@@ -107,7 +109,7 @@ impl Service {
             if let Err(error) = self.state.begin(job.id, attempt, self.now()) {
                 tracing::error!(job = job.id, attempt, "that it begins cannot be kept: {error}");
             }
-            match self.attempt(job, plan, canceled) {
+            match self.attempt(job, &config, plan, canceled) {
                 Ok(done) => return ending_of(done),
                 Err(error) if error.is_interruption() || canceled.load(Ordering::Relaxed) => {
                     let words = if self.is_stopping() { "the service was stopped" } else { "it was canceled" };
@@ -145,10 +147,11 @@ impl Service {
     fn attempt(
         self: &Arc<Self>,
         job: &StoredJob,
+        config: &Arc<Config>,
         plan: Option<&Arc<RestorePlan>>,
         canceled: &Arc<AtomicBool>,
     ) -> Result<Done, OpsError> {
-        let (service, config, job_too, plan) = (Arc::clone(self), self.config(), job.clone(), plan.cloned());
+        let (service, config, job_too, plan) = (Arc::clone(self), Arc::clone(config), job.clone(), plan.cloned());
         let verb = Verb::start(job.work.verb(), move |progress| {
             perform::carry_out(&service, &config, &job_too, plan.as_deref(), progress)
         })?;

@@ -148,7 +148,8 @@ pub fn doubts(registry: &Registry, config: &Config) -> Vec<Finding> {
 /// In words, if a secret cannot be got or something that the routine names is gone.
 pub fn readings(config: &Config, routine: &Routine, policy: &Policy) -> Result<Vec<Reading>, String> {
     if let Some(url) = &routine.source {
-        let secrets = Secrets::new(config, routine.secret_agent.as_ref(), None)?;
+        let (agent, name) = routine.agent();
+        let secrets = Secrets::new(config, agent, name)?;
         let mut options = Options::default();
         for (name, value) in routine.source_options.iter().flatten() {
             options.set(name, resolved(value, &secrets)?);

@@ -53,6 +53,10 @@ fn every_name_that_rules_and_dashboard_ask_for_is_told() {
     world.back_up("accounts", "full");
     world.ask("POST", "/v1/drills/accounts", None).is(202);
     until(|| (world.get("/v1/backups/currentBackup/accounts")["last-proof"].is_string()).then_some(()));
+    let text = world.ask("GET", "/metrics", None).is(200).body;
+    let last =
+        text.lines().find(|line| line.starts_with("backup_duration_seconds_bucket") && line.contains("le=\"+Inf\""));
+    assert!(last.is_some(), "no quantile can be asked for without it");
     let told = told(&world);
     let dashboard: Json = serde_json::from_str(&std::fs::read_to_string(file("dashboard.json")).unwrap()).unwrap();
     let panels = dashboard["panels"].as_array().unwrap();

@@ -126,10 +126,10 @@ impl Check<'_> {
         if let Some(mode) = mode {
             self.say(&[at, name, "credentials"], format!("auth-mode {mode} is none of INTERNAL, EXTERNAL, PKI"));
         }
-        self.agent(&[at, name, "credentials"], credentials.secret_agent_name.as_ref());
+        self.agent(&[at, name, "credentials"], credentials.secret_agent_name.as_deref());
     }
 
-    fn agent(&mut self, path: &[&str], name: Option<&String>) {
+    fn agent(&mut self, path: &[&str], name: Option<&str>) {
         if let Some(name) = name.filter(|name| !self.config.secret_agents.contains_key(*name)) {
             self.say(path, format!("there is no secret agent `{name}`"));
         }
@@ -169,13 +169,13 @@ impl Check<'_> {
             if s3.bucket.is_empty() || s3.s3_region.is_empty() {
                 self.say(&[at, name, "s3-storage"], "it needs bucket and s3-region");
             }
-            self.agent(&[at, name, "s3-storage"], s3.secret_agent_name.as_ref());
+            self.agent(&[at, name, "s3-storage"], s3.secret_agent_name.as_deref());
         }
         if let Some(gcp) = &storage.gcp_storage {
             if gcp.bucket_name.is_empty() {
                 self.say(&[at, name, "gcp-storage"], "it needs bucket-name");
             }
-            self.agent(&[at, name, "gcp-storage"], gcp.secret_agent_name.as_ref());
+            self.agent(&[at, name, "gcp-storage"], gcp.secret_agent_name.as_deref());
         }
         if let Some(azure) = &storage.azure_storage {
             if azure.client_secret.is_some() || azure.client_id.is_some() || azure.tenant_id.is_some() {
@@ -186,7 +186,7 @@ impl Check<'_> {
             if azure.container_name.is_empty() || azure.endpoint.is_empty() {
                 self.say(&[at, name, "azure-storage"], "it needs container-name and endpoint");
             }
-            self.agent(&[at, name, "azure-storage"], azure.secret_agent_name.as_ref());
+            self.agent(&[at, name, "azure-storage"], azure.secret_agent_name.as_deref());
         }
     }
 
@@ -237,6 +237,7 @@ impl Check<'_> {
     fn routine(&mut self, name: &str, routine: &Routine) {
         let at = "backup-routines";
         let config = self.config;
+        self.agent(&[at, name, "secret-agent"], routine.agent().1);
         match (&routine.source_cluster, &routine.source) {
             (Some(cluster), None) if !config.clusters.contains_key(cluster) => {
                 self.say(&[at, name, "source-cluster"], format!("there is no cluster `{cluster}`"));

@@ -80,6 +80,16 @@ pub struct Tls {
     pub cipher_suite: Option<String>,
 }
 
+/// Whom to ask for secrets: an agent of its own, or one of those that have names.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(untagged)]
+pub enum AgentRef {
+    /// By name.
+    Named(String),
+    /// Its own.
+    Own(SecretAgent),
+}
+
 /// What keeps secrets.
 #[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "kebab-case", deny_unknown_fields, default)]

@@ -323,6 +323,24 @@ backup-routines:
         file.save(&by_hand).unwrap();
     }
 
+    #[test]
+    fn a_routine_names_its_secret_agent_or_has_one_of_its_own() {
+        let with = |agent: &str| {
+            let routine = format!("backup-policy: daily\n    secret-agent: {agent}\n");
+            let agents = "secret-agents:\n  vault: {address: h, port: 3005}\n";
+            parse(&format!("{agents}{}", GOOD.replace("backup-policy: daily\n", &routine)), "c.yml")
+        };
+        let agent = |config: &Config| {
+            let (own, name) = config.routines["hourly"].agent();
+            (own.map(|own| own.address.clone()), name.map(str::to_owned))
+        };
+        assert_eq!(agent(&with("vault").unwrap()), (None, Some("vault".to_owned())));
+        assert_eq!(agent(&with("{address: other}").unwrap()), (Some("other".to_owned()), None));
+        let told = with("valut").unwrap_err().to_string();
+        assert!(told.contains("there is no secret agent `valut`") && told.contains("c.yml:"), "{told}");
+        assert!(with("{adress: other}").is_err());
+    }
+
     #[cfg(unix)]
     #[test]
     fn a_link_stays_one_also_where_it_leads_nowhere() {

@@ -16,7 +16,7 @@ mod settings;
 mod storage;
 
 pub use check::Finding;
-pub use cluster::{Cluster, Credentials, SecretAgent, SeedNode, Tls};
+pub use cluster::{AgentRef, Cluster, Credentials, SecretAgent, SeedNode, Tls};
 pub use drill::DrillSettings;
 pub use file::{ConfigError, ConfigFile};
 pub use hidden::{HIDDEN, Hidden};

@@ -1,6 +1,6 @@
 //! Routines: what is backed up, when, and to where.
 
-use super::{DrillSettings, SecretAgent};
+use super::{AgentRef, DrillSettings, SecretAgent};
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
@@ -41,8 +41,8 @@ pub struct Routine {
     pub rack_list: Option<Vec<u32>>,
     /// Only these partitions: `0,100-50` are 0 and the fifty from 100 on.
     pub partition_list: Option<String>,
-    /// Whom to ask for secrets.
-    pub secret_agent: Option<SecretAgent>,
+    /// Whom to ask for secrets: a name of `secret-agents`, or an agent of its own.
+    pub secret_agent: Option<AgentRef>,
     /// Do not run by schedule.
     pub disabled: Option<bool>,
     /// Only records that pass this filter expression, in base64.
@@ -85,5 +85,15 @@ impl Routine {
     #[must_use]
     pub fn is_enabled(&self) -> bool {
         self.disabled != Some(true)
+    }
+
+    /// The secret agent: its own, or the name of one.
+    #[must_use]
+    pub fn agent(&self) -> (Option<&SecretAgent>, Option<&str>) {
+        match &self.secret_agent {
+            Some(AgentRef::Own(agent)) => (Some(agent), None),
+            Some(AgentRef::Named(name)) => (None, Some(name)),
+            None => (None, None),
+        }
     }
 }

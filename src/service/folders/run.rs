@@ -225,7 +225,7 @@ fn part(
     let mut to_options = Options::default();
     folders.shelf.add_to(&mut to_options);
     options::write(policy, folders.shelf.is_far(), &mut to_options);
-    options::encrypt(config, policy.encryption.as_ref(), (routine.secret_agent.as_ref(), None), &mut to_options)?;
+    options::encrypt(config, policy.encryption.as_ref(), routine.agent(), &mut to_options)?;
     let target = run.service.registry.target(&folders.shelf.url(&[&key]), &to_options)?;
     let how = CopyOptions {
         parallel: usize::from(policy.parallel.unwrap_or(PARALLEL)),

@@ -28,6 +28,7 @@ use serde::Deserialize;
 use serde_json::Value;
 use std::{
     collections::{BTreeMap, BTreeSet},
+    str::FromStr as _,
     sync::Arc,
 };
 use utoipa::IntoParams;
@@ -76,14 +77,23 @@ pub(super) async fn versions(
 ) -> Result<(HeaderMap, Json<Value>), Refusal> {
     may(&caller, Scope::Read)?;
     let found = app.wait(move |service| {
-        let time = |text: &Option<String>| -> Result<Option<Timestamp>, ServiceError> {
-            Ok(text.as_deref().map(|text| parse_time(text, service.now())).transpose()?)
-        };
+        let time = |text: &Option<String>| text.as_deref().map(|text| time_of(text, service.now())).transpose();
         let (from, to) = (time(&which.from)?, time(&which.to)?);
         look(service, &caller, &collection, &set, &key, which.source.as_deref(), from, to)
     });
     let (found, unread) = found.await?;
     Ok((unread_heads(&unread), Json(serde_json::to_value(found).unwrap_or_default())))
+}
+
+/// A time that is the same wherever the service runs: one without a zone would be in that of the service, which who asks does not
+/// know.
+fn time_of(text: &str, now: Timestamp) -> Result<Timestamp, ServiceError> {
+    let is_number = text.trim().parse::<i64>().is_ok();
+    if !is_number && jiff::civil::DateTime::from_str(text.trim()).is_ok() {
+        let words = format!("`{text}` has no zone: write 2026-11-20T10:00:00Z, or milliseconds since 1970");
+        return Err(OpsError::Usage(words).into());
+    }
+    Ok(parse_time(text, now)?)
 }
 
 /// The record's history, and the repositories that could not be read, in which there may be another of its name.

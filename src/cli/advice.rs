@@ -1,7 +1,10 @@
 //! What to do next, in this front end's words: the one place where kinds of errors, remedies and warnings become options and
 //! commands that a person types.
 
-use crate::report::{ErrorKind, Remedy, Trouble, TroubleKind, Warning, WarningKind};
+use crate::{
+    repo::repository::Lost,
+    report::{ErrorKind, Remedy, Trouble, TroubleKind, Warning, WarningKind},
+};
 
 const DAMAGE: &str = "`rekeep verify --read-data` lists all damage and what mends it; `rekeep restore --keep-going` gives everything that is intact. A \
      backup passes over a damaged parent and stores what still exists again";
@@ -109,6 +112,19 @@ const SLOTS: &str = "if it is the slot of what was given, another password or th
 /// Where something of others lies in an object's place.
 const BY_HAND: &str = "move that away by hand, then run the same command again";
 
+/// Why a snapshot is not let go of which a revision cannot be read, and what to do instead; `None` where it may be let go.
+#[must_use]
+pub const fn for_kept(lost: Lost) -> Option<&'static str> {
+    match lost {
+        Lost::Beside => Some(
+            "the snapshot stands without it. `rekeep repair snapshots` on a host that saw it puts it back, else `rekeep repair \
+             objects` takes it away; `rekeep forget ID` forgets the snapshot",
+        ),
+        Lost::Newer => Some("a newer rekeep can read it, and forget it"),
+        Lost::Vanished | Lost::Withdrawn | Lost::Damaged => None,
+    }
+}
+
 /// What to do about an object of which this is said.
 #[must_use]
 pub fn for_trouble(kind: TroubleKind, object: &str) -> Option<&'static str> {
@@ -136,7 +152,8 @@ pub fn for_object(name: &str) -> Option<&'static str> {
         // The whole of it, and not one of its revisions.
         ("snapshots", 1) => VANISHED,
         ("snapshots", 2..) => {
-            "`rekeep repair snapshots` on a host that saw it puts it back, `rekeep forget --damaged ID` lets it go"
+            "`rekeep repair snapshots` on a host that saw it puts it back; else `rekeep repair objects` takes it away if its snapshot \
+             stands without it, and if not, `rekeep forget --damaged ID` lets the snapshot go"
         }
         ("index", 1) => "`rekeep repair index` makes a new one from the packs",
         ("trash", 1) => "`rekeep repair marks` takes it away once no prune is at work",
@@ -243,6 +260,7 @@ mod tests {
             (format!("copies/keys/{id}"), Some("repair config")),
             (format!("snapshots/{id}"), Some("forget --vanished")),
             (format!("snapshots/{id}/3"), Some("forget --damaged")),
+            (format!("snapshots/{id}/4"), Some("repair objects` takes it away if its snapshot stands")),
             (format!("index/{hash}"), Some("repair index")),
             (format!("packs/cd/{hash}"), Some("repair packs")),
             (format!("trash/{id}"), Some("repair marks")),

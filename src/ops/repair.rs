@@ -108,7 +108,7 @@ fn name_lost(
     for pack in &saved.damaged {
         done.lost.extend(lost_of(pack, &users));
     }
-    for (id, why) in repo.lost(Lost::Damaged)? {
+    for (id, why) in repo.lost(Lost::Damaged)?.into_iter().chain(repo.lost(Lost::Newer)?) {
         let words = format!("snapshot {id}: {why}");
         done.lost.push(Trouble::new(TroubleKind::Lost, format!("snapshot {id}"), words));
     }

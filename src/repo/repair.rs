@@ -294,7 +294,8 @@ impl Inner {
                 self.put_back(&revision, &mut done)?;
             }
         }
-        for (id, why) in unreadable.iter().filter(|(id, _)| !held.contains(*id)) {
+        for (id, it) in unreadable.iter().filter(|(id, _)| !held.contains(*id)) {
+            let why = &it.problem;
             done.lost.push(lost_of(id, format!("snapshot {id}: {why}; this host's catalog does not hold it")));
         }
         for id in vanished.iter().filter(|id| !held.contains(*id)) {

@@ -444,6 +444,75 @@ fn a_damaged_revision_can_be_let_go_and_blocks_nothing_else() {
 }
 
 #[test]
+fn a_snapshot_that_stands_without_a_damaged_revision_is_not_let_go() {
+    for (number, flag, is_held) in
+        [(1, "--hold", false), (0, "--hold", true), (1, "--add=x", false), (0, "--add=x", false)]
+    {
+        for knows in [false, true] {
+            let world = World::new();
+            folder(&world);
+            let id = world.backup(&["files:s"]);
+            world.ok(&["tag", &id, flag]);
+            junk(&world.repo().join(format!("snapshots/{id}/{number}")));
+            if !knows {
+                forget_catalog(&world);
+            }
+            assert_eq!(world.snapshots().len(), 1);
+            let advised = "repair objects` takes it away if its snapshot stands";
+            world.run(&["snapshots"]).fails(0, &[&id, "repair snapshots", advised]);
+            let before = world.objects();
+            let refused = world.run(&["forget", "--damaged", &id]);
+            refused.fails(2, &["is not forgotten", "stands without it", "repair objects"]);
+            assert!(world.objects() == before, "{number} {flag} {knows}");
+            world.ok(&["prune"]);
+            world.ok(&["repair", "snapshots"]);
+            world.ok(&["repair", "objects"]);
+            world.is_good();
+            let snapshots = world.snapshots();
+            assert_eq!(snapshots.len(), 1);
+            assert_eq!(snapshots[0]["hold"], json!(is_held || knows && flag == "--hold"), "{number} {flag} {knows}");
+            world.ok(&["restore", &id, "files:out"]);
+            assert_eq!(fs::read(world.path("out/f")).unwrap(), fs::read(world.path("s/f")).unwrap());
+        }
+    }
+}
+
+#[test]
+fn what_only_the_catalog_holds_is_put_back_and_not_let_go() {
+    let world = World::new();
+    folder(&world);
+    let id = world.backup(&["files:s"]);
+    junk(&world.repo().join(format!("snapshots/{id}/0")));
+    world.run(&["forget", "--damaged", &id]).fails(2, &["is not forgotten", "repair snapshots"]);
+    world.ok(&["repair", "snapshots"]);
+    forget_catalog(&world);
+    world.is_good();
+    assert_eq!(world.snapshots().len(), 1);
+}
+
+#[test]
+fn what_a_newer_program_wrote_is_not_let_go() {
+    let world = World::new();
+    folder(&world);
+    let id = world.backup(&["files:s"]);
+    let place = world.repo().join(format!("snapshots/{id}/0"));
+    let mut bytes = fs::read(&place).unwrap();
+    let end = bytes.len() - blake3::OUT_LEN;
+    bytes[8..10].copy_from_slice(&2_u16.to_le_bytes());
+    let hash = blake3::hash(&bytes[..end]);
+    bytes[end..].copy_from_slice(hash.as_bytes());
+    fs::write(&place, bytes).unwrap();
+    forget_catalog(&world);
+    let listed = world.run(&["snapshots"]).fails(0, &["use a newer rekeep"]);
+    assert!(!listed.err.contains("--damaged"), "{listed:?}");
+    let before = objects(&world, "packs");
+    world.run(&["forget", "--damaged", &id]).fails(2, &["is not forgotten", "a newer rekeep can read it"]);
+    world.run(&["prune"]).fails(1, &["use a newer rekeep"]);
+    assert_eq!(objects(&world, "packs"), before);
+    assert!(place.exists());
+}
+
+#[test]
 fn a_large_repository_with_many_small_objects_is_read_whole() {
     let world = World::new();
     many_rows(&world, "a.db", 500);

@@ -3,6 +3,7 @@
 use super::snapshots::GroupBy;
 use crate::{
     cli::{
+        advice,
         common::NarrowArgs,
         context::Context,
         exit::{Failure, Kept as _, Status, usage},
@@ -50,7 +51,7 @@ pub struct ForgetArgs {
     /// Let snapshots go that vanished from the storage although nobody forgot them; what they alone need is kept until then
     #[arg(long, requires = "snapshot", conflicts_with_all = ["damaged", "group_by", "time_zone"])]
     pub vanished: bool,
-    /// Let snapshots go of which a revision cannot be read
+    /// Let snapshots go of which a revision cannot be read, and that stand by no other
     #[arg(long, requires = "snapshot", conflicts_with_all = ["group_by", "time_zone"])]
     pub damaged: bool,
     /// Say what would be forgotten, and why; forget nothing
@@ -194,6 +195,17 @@ impl ForgetArgs {
     }
 }
 
+/// Refuses to let a snapshot go that is damaged and not lost, and says what to do instead.
+fn is_kept(repo: &Repository, name: &str) -> Result<(), Failure> {
+    for lost in [Lost::Beside, Lost::Newer] {
+        let kept = repo.lost(lost)?.into_iter().find(|(id, _)| id.to_string().starts_with(name));
+        if let (Some((id, why)), Some(instead)) = (kept, advice::for_kept(lost)) {
+            return Err(usage(format!("snapshot {id} is not forgotten: {why}; {instead}")));
+        }
+    }
+    Ok(())
+}
+
 /// Lets go what cannot be opened or is not there any more.
 fn bury(args: &ForgetArgs, lost: Lost, context: &Context) -> Result<Status, Failure> {
     let repo = context.open()?;
@@ -205,6 +217,9 @@ fn bury(args: &ForgetArgs, lost: Lost, context: &Context) -> Result<Status, Fail
         match found.as_slice() {
             [one] => chosen.push(*one),
             [] => {
+                if lost == Lost::Damaged {
+                    is_kept(&repo, &name)?;
+                }
                 let ids: Vec<String> = all.iter().map(|(id, why)| format!("\n  {id}: {why}")).collect();
                 let known = if ids.is_empty() { " (there is none)".to_owned() } else { ids.concat() };
                 return Err(usage(format!("`{name}` is no snapshot that is lost so; these are:{known}")));

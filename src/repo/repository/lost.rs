@@ -1,6 +1,6 @@
 //! Snapshots that cannot be opened or that vanished: which there are, and letting them go at a person's word.
 
-use super::{Inner, Repository, create::MAX_RACES, doubt::Forgotten, names, names::TombstoneBody};
+use super::{Inner, Repository, create::MAX_RACES, doubt::Forgotten, names, names::TombstoneBody, standing::Standing};
 use crate::repo::{
     Manifest, RepoError, SnapshotId,
     catalog::{Revision, RevisionKind},
@@ -17,8 +17,19 @@ pub enum Lost {
     Vanished,
     /// It stands, but by a lower revision than it did: what the higher one said is gone.
     Withdrawn,
-    /// A revision of it cannot be read.
+    /// A revision of it cannot be read, and it stands by no other.
     Damaged,
+    /// A revision of it cannot be read, but it stands without that one: nothing of it has to be let go.
+    Beside,
+    /// A revision of it was written by a newer program, which can read it.
+    Newer,
+}
+
+/// A snapshot of which a listed revision cannot be read.
+pub(in crate::repo) struct Unreadable {
+    /// What is wrong with the revision.
+    pub problem: String,
+    lost: Lost,
 }
 
 impl Inner {
@@ -60,7 +71,7 @@ impl Inner {
     }
 
     /// The snapshots of which a listed revision cannot be read or opened, each with what is wrong.
-    pub(in crate::repo) fn unreadable(&self) -> Result<BTreeMap<SnapshotId, String>, RepoError> {
+    pub(in crate::repo) fn unreadable(&self) -> Result<BTreeMap<SnapshotId, Unreadable>, RepoError> {
         let mut revisions: BTreeMap<SnapshotId, BTreeSet<u64>> = BTreeMap::new();
         for object in self.list_objects("snapshots/")? {
             if let Some((id, revision)) = names::parse_revision(&object.name) {
@@ -72,7 +83,8 @@ impl Inner {
             if self.catalog.is_gathered(&id)? {
                 continue;
             }
-            let (mut problem, mut forged, mut stands, mut is_over) = (None, None, false, false);
+            let (mut problem, mut newer, mut forged) = (None, None, None);
+            let (mut stands, mut is_over) = (false, false);
             for number in numbers {
                 let opened = self.fetch_revision(&id, number).and_then(|revision| {
                     if revision.kind == RevisionKind::Manifest {
@@ -92,18 +104,25 @@ impl Inner {
                     Err(RepoError::Missing { .. }) => {}
                     // What nobody who may made says nothing of a snapshot of which something else stands.
                     Err(error @ RepoError::Forged { .. }) => forged = Some(error.to_string()),
-                    Err(
-                        error @ (RepoError::Damaged { .. }
-                        | RepoError::ChunkMissing { .. }
-                        | RepoError::NewerFormat { .. }
-                        | RepoError::UnknownFeature { .. }),
-                    ) => problem = Some(error.to_string()),
+                    Err(error @ (RepoError::NewerFormat { .. } | RepoError::UnknownFeature { .. })) => {
+                        newer = Some(error.to_string());
+                    }
+                    Err(error @ (RepoError::Damaged { .. } | RepoError::ChunkMissing { .. })) => {
+                        problem = Some(error.to_string());
+                    }
                     Err(error) => return Err(error),
                 }
             }
-            let problem = problem.or(forged.filter(|_| !stands));
+            let is_newer = newer.is_some();
+            let problem = newer.or(problem).or(forged.filter(|_| !stands));
             if let Some(problem) = problem.filter(|_| !is_over) {
-                unreadable.insert(id, problem);
+                let lost = match self.standing_known(&id)? {
+                    _ if is_newer => Lost::Newer,
+                    // One that a squash is about to make stand is no more lost than one that stands.
+                    Standing { manifest: None, pending: None, .. } => Lost::Damaged,
+                    _ => Lost::Beside,
+                };
+                unreadable.insert(id, Unreadable { problem, lost });
             }
         }
         Ok(unreadable)
@@ -115,8 +134,8 @@ impl Inner {
             let is_lost = match lost {
                 // Of what stands by a lower revision nothing has to be let go.
                 Lost::Vanished => self.vanished()?.contains(id) && self.stands_by(id)?.is_none(),
-                Lost::Withdrawn => false,
-                Lost::Damaged => self.unreadable()?.contains_key(id),
+                Lost::Withdrawn | Lost::Beside | Lost::Newer => false,
+                Lost::Damaged => self.unreadable()?.get(id).is_some_and(|it| it.lost == Lost::Damaged),
             };
             if !is_lost {
                 return Err(RepoError::NoSnapshot { name: format!("{id} that is lost so") });
@@ -171,7 +190,10 @@ impl Repository {
                 vanished.into_iter().map(|id| (id, why.to_owned())).collect()
             }
             Lost::Withdrawn => self.inner.withdrawn()?,
-            Lost::Damaged => self.inner.unreadable()?.into_iter().collect(),
+            Lost::Damaged | Lost::Beside | Lost::Newer => {
+                let unreadable = self.inner.unreadable()?.into_iter();
+                unreadable.filter(|(_, it)| it.lost == lost).map(|(id, it)| (id, it.problem)).collect()
+            }
         })
     }
 

@@ -13,7 +13,7 @@ use crate::repo::{
     object::{self, ObjectKind},
     storage::{Listed, Listing, Storage},
 };
-use crate::report::{Warning, WarningKind};
+use crate::report::{ErrorKind, Warning, WarningKind};
 use rayon::prelude::*;
 use std::collections::{BTreeMap, HashMap, HashSet};
 
@@ -374,7 +374,10 @@ impl Inner {
                     Err(RepoError::Missing { .. }) => {}
                     Err(error) if error.is_of_one_object() => {
                         let words = format!("a snapshot cannot be read: {error}");
-                        unreadable.push((id, unread_object(&error.object(), words)));
+                        // What a newer program can read is nothing to be repaired: not the object is bad.
+                        let object =
+                            if error.kind() == ErrorKind::NewerFormat { id.to_string() } else { error.object() };
+                        unreadable.push((id, unread_object(&object, words)));
                     }
                     Err(error) => return Err(error),
                 }

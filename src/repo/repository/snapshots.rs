@@ -1,6 +1,6 @@
 //! Which snapshots count.
 
-use super::Repository;
+use super::{Inner, Repository, standing::Standing};
 use crate::{
     repo::{RepoError, Snapshot, SnapshotId, catalog::Revision},
     report::{Warning, WarningKind},
@@ -23,6 +23,19 @@ pub struct Listing {
     pub pending: Vec<(SnapshotId, SnapshotId)>,
     /// Revisions that could not be opened.
     pub warnings: Vec<Warning>,
+}
+
+impl Inner {
+    /// How a snapshot stands, as of the last refresh.
+    pub(super) fn standing_known(&self, id: &SnapshotId) -> Result<Standing, RepoError> {
+        let revisions = self.catalog.revisions_of(id)?;
+        let highest_first: Vec<&Revision> = revisions.iter().collect();
+        let squashed = |lease: &SnapshotId| {
+            let of_lease = self.catalog.revisions_of(lease)?;
+            self.squash_state(of_lease.iter().find(|it| it.revision == 0))
+        };
+        self.standing(&highest_first, &squashed)
+    }
 }
 
 impl Repository {
@@ -64,13 +77,7 @@ impl Repository {
 
     /// One snapshot as it counts, as of the last refresh.
     pub fn snapshot(&self, id: &SnapshotId) -> Result<Option<Snapshot>, RepoError> {
-        let revisions = self.inner.catalog.revisions_of(id)?;
-        let highest_first: Vec<&Revision> = revisions.iter().collect();
-        let squashed = |lease: &SnapshotId| {
-            let of_lease = self.inner.catalog.revisions_of(lease)?;
-            self.inner.squash_state(of_lease.iter().find(|it| it.revision == 0))
-        };
-        Ok(self.inner.standing(&highest_first, &squashed)?.manifest.map(Snapshot::standing))
+        Ok(self.inner.standing_known(id)?.manifest.map(Snapshot::standing))
     }
 
     /// The names under which revisions lie, whether or not one of them counts, as of the last refresh.

@@ -484,6 +484,8 @@ fn what_only_the_catalog_holds_is_put_back_and_not_let_go() {
     let id = world.backup(&["files:s"]);
     junk(&world.repo().join(format!("snapshots/{id}/0")));
     world.run(&["forget", "--damaged", &id]).fails(2, &["is not forgotten", "repair snapshots"]);
+    // Nor is it said to be forgotten where no tombstone was written.
+    world.run(&["forget", "--force", &id]).fails(3, &["stays", "is damaged"]);
     world.ok(&["repair", "snapshots"]);
     forget_catalog(&world);
     world.is_good();

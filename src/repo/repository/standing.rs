@@ -195,6 +195,10 @@ impl Inner {
         standing.highest = numbers.last().copied();
         standing.forgotten |= self.catalog.is_gathered(id)?;
         if !standing.forgotten {
+            // A void says what became of it, whatever lies beside.
+            if !revisions.iter().any(|it| it.kind == RevisionKind::Void) {
+                standing.unopened.extend_from_slice(&unreadable);
+            }
             standing.problems.append(&mut unreadable);
         }
         Ok(standing)

@@ -331,3 +331,21 @@ fn lengths_beyond_all_reason_are_only_named() {
     let outcome = world.back_up();
     says(&outcome, &format!("{}: it is not there", Made::block_name("2")));
 }
+
+#[test]
+fn nodes_that_cannot_be_told_leave_what_was_saved_of_them() {
+    let world = World::new();
+    let root = world.lake().join("t/d");
+    make_nodes(&root, &["one", "two"]);
+    let whole = world.back_up();
+    fs::write(root.join("version_control_info.json"), "").unwrap();
+    let outcome = world.back_up();
+    says(&outcome, "version_control_info.json: it is empty; which nodes are committed cannot be told");
+    assert_eq!(outcome.records, whole.records);
+    let to = world.dir.path().join("back");
+    let restored = world.restore(&outcome, &to);
+    assert!(restored.missing.is_empty(), "{restored:?}");
+    let there = to.join("t/d");
+    assert_eq!(fs::read(there.join("versions/two/x/chunks/c")).unwrap(), b"two");
+    assert!(fs::read_to_string(there.join("version_control_info.json")).unwrap().contains("two"));
+}

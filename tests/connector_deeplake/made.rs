@@ -116,6 +116,31 @@ impl Made {
     }
 }
 
+/// Makes a dataset of version 3 of these commits, one after the other, and of a node `head` that is being written; made again with
+/// more of them, it was committed to.
+pub fn make_nodes(root: &Path, commits: &[&str]) {
+    let (mut nodes, mut parent) = (serde_json::Map::new(), None);
+    for (id, seconds) in commits.iter().zip(1..).map(|(id, seconds)| (*id, Some(seconds))).chain([("head", None)]) {
+        let folder = if parent.is_none() { root.to_owned() } else { root.join("versions").join(id) };
+        fs::create_dir_all(folder.join("x/chunks")).unwrap();
+        fs::write(folder.join("dataset_meta.json"), "{}").unwrap();
+        fs::write(folder.join("x/tensor_meta.json"), "{}").unwrap();
+        if seconds.is_some() {
+            fs::write(folder.join("x/chunks/c"), id).unwrap();
+        }
+        let message = seconds.map(|_| id);
+        nodes.insert(
+            id.to_owned(),
+            serde_json::json!({
+                "branch": "main", "parent": parent, "children": [], "commit_message": message, "commit_time": seconds,
+            }),
+        );
+        parent = Some(id);
+    }
+    let versions = serde_json::json!({ "commits": nodes, "branches": { "main": "head" } });
+    fs::write(root.join("version_control_info.json"), versions.to_string()).unwrap();
+}
+
 /// Every file below a folder but locks, with its bytes.
 pub fn files(root: &Path) -> std::collections::BTreeMap<String, Vec<u8>> {
     let (mut found, mut folders) = (std::collections::BTreeMap::new(), vec![root.to_owned()]);

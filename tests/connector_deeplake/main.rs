@@ -11,7 +11,7 @@ mod real;
 mod restoring;
 
 use clock::rest;
-use made::{MAIN, Made, files};
+use made::{MAIN, Made, files, make_nodes};
 use rekeep::{
     connector::{
         SourceUrl,

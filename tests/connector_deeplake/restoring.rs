@@ -102,6 +102,44 @@ fn what_is_there_stays_unless_it_is_to_be_replaced_and_later_commits_are_kept_be
 }
 
 #[test]
+fn commits_and_writes_of_version_3_that_are_newer_are_kept_beside() {
+    let world = World::new();
+    make_nodes(&world.lake().join("t/d"), &["one", "two"]);
+    let outcome = world.back_up();
+    assert!(outcome.complete, "{:?}", outcome.problems);
+    let (to, there) = (world.dir.path().join("back"), world.dir.path().join("back/t/d"));
+    assert!(world.restore(&outcome, &to).complete);
+    let replaced = || {
+        let always = RestoreOptions { overwrite: Some(Overwrite::Always), ..RestoreOptions::default() };
+        let replaced = world.try_restore(&outcome, &to, DeepLakeTargetOptions::default(), &always).unwrap();
+        assert!(replaced.complete, "{replaced:?}");
+        let note = replaced.notes.into_iter().find(|note| note.contains(" is kept in "));
+        note.map(|note| (PathBuf::from(note.rsplit(" is kept in ").next().unwrap().trim()), note))
+    };
+    assert!(replaced().is_none(), "it is the same");
+
+    make_nodes(&there, &["one", "two", "three"]);
+    let (kept, note) = replaced().unwrap();
+    assert!(note.contains("had 1 commits"), "{note}");
+    assert_eq!(fs::read(kept.join("versions/three/x/chunks/c")).unwrap(), b"three");
+    assert!(!there.join("versions/three").exists());
+
+    // What is not committed is newer too.
+    fs::create_dir_all(there.join("versions/head/x/chunks")).unwrap();
+    fs::write(there.join("versions/head/x/chunks/c"), "late").unwrap();
+    let (kept, _) = replaced().unwrap();
+    assert_eq!(fs::read(kept.join("versions/head/x/chunks/c")).unwrap(), b"late");
+
+    // The first node of every dataset has the same id: another one's is told by its time and message.
+    let versions = there.join("version_control_info.json");
+    let other =
+        fs::read_to_string(&versions).unwrap().replace("\"commit_message\":\"one\"", "\"commit_message\":\"1\"");
+    fs::write(&versions, other).unwrap();
+    assert!(replaced().is_some());
+    assert!(replaced().is_none(), "it is the same again");
+}
+
+#[test]
 fn what_is_not_whole_never_takes_the_place_of_what_is_there() {
     let world = World::new();
     let mut made = world.made("t/d");

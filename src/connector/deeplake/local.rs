@@ -2,10 +2,12 @@
 
 use super::{
     check::check,
+    inventory::walk,
     kept::Told,
     log::Log,
     making::{Wanted, format_of, make},
-    place::LakePlace,
+    nodes::{MAX_VERSIONS_BYTES, VERSIONS, VIEWS, Versions},
+    place::{LakePlace, join},
     row::{PlainFile, write_file},
     staged::staged,
     swap::{beside, swap},
@@ -18,6 +20,7 @@ use crate::{
     record::{KeyCodec, RecordBatch},
 };
 use std::{
+    collections::BTreeSet,
     fs, io,
     os::unix::ffi::OsStrExt as _,
     path::{Path, PathBuf},
@@ -223,9 +226,40 @@ fn commits_beside(one: &Path, other: &Path) -> usize {
         });
         let staged = staged(&place, "").unwrap_or_default().into_iter();
         let staged = staged.map(|item| (item.key.into_string(), String::new(), String::new(), None));
-        all.chain(staged).collect::<std::collections::BTreeSet<_>>()
+        all.chain(staged).chain(of_nodes(&place)).collect::<BTreeSet<_>>()
     };
     versions(one).difference(&versions(other)).count()
+}
+
+/// The same of version 3: its committed nodes, and what was appended to others. The first node of every dataset has the same id.
+fn of_nodes(place: &LakePlace) -> Vec<(String, String, String, Option<i64>)> {
+    let read = place.read(VERSIONS, MAX_VERSIONS_BYTES).map_err(|error| error.to_string());
+    let nodes = read.and_then(|(bytes, _)| Versions::parse(&bytes)).unwrap_or_default();
+    let mut all = Vec::new();
+    for (id, node) in &nodes.commits {
+        let message = node.commit_message.clone().unwrap_or_default();
+        if let Some(time) = node.time() {
+            all.push((id.clone(), time, message, None));
+            continue;
+        }
+        if id.contains('/') {
+            continue;
+        }
+        let folder = nodes.folder_of(id);
+        let mut chunks = Vec::new();
+        // What cannot be listed is a dataset that is not whole already.
+        let _ = walk(place, &folder, &mut |key| {
+            let key = join(&folder, &key);
+            if nodes.node_of(&key) == Some(id) && key.contains("/chunks/") && !key.starts_with(VIEWS) {
+                chunks.extend(place.stat(&key).ok().map(|seen| (key, seen.bytes, seen.modified)));
+            }
+        });
+        chunks.sort();
+        if !chunks.is_empty() {
+            all.push((id.clone(), String::new(), format!("{chunks:?}"), None));
+        }
+    }
+    all
 }
 
 impl DatasetWriter<'_> {

@@ -28,10 +28,10 @@ const MAX_NEXT_BYTES: usize = 4096;
 /// The newest version of readers that is known here.
 const KNOWN_READER: u64 = 4;
 /// How often a log is read again that moves or has gaps: a writer takes a number before it writes the entry.
-const ATTEMPTS: u32 = 6;
+pub(super) const ATTEMPTS: u32 = 6;
 /// How many entries of a log at a service are read at once.
 const READERS: usize = 16;
-const PAUSE: Duration = Duration::from_millis(150);
+pub(super) const PAUSE: Duration = Duration::from_millis(150);
 
 /// A log as one listing showed it.
 #[derive(Debug, Default)]

@@ -3,8 +3,10 @@
 use super::{
     find::METADATA,
     inventory::{Inventory, Item, Role, walk_seen},
+    log::{ATTEMPTS, PAUSE},
     place::{LakePlace, join},
 };
+use crate::record::KeyRange;
 use serde::Deserialize;
 use serde_json::json;
 use std::{
@@ -18,7 +20,7 @@ pub(super) const VERSIONS: &str = "version_control_info.json";
 /// The folder of saved views, each a dataset of its own, and the file that lists them: written at any time, whatever is committed.
 pub(super) const VIEWS: &str = ".queries";
 const VIEWS_LIST: &str = "queries.json";
-const MAX_VERSIONS_BYTES: usize = 64 << 20;
+pub(super) const MAX_VERSIONS_BYTES: usize = 64 << 20;
 const MAX_TENSOR_META_BYTES: usize = 1 << 20;
 
 /// What `version_control_info.json` says.
@@ -52,6 +54,11 @@ impl Node {
         self.commit_time.is_some()
     }
 
+    /// When it was committed, as the file says it.
+    pub(super) fn time(&self) -> Option<String> {
+        self.commit_time.as_ref().map(ToString::to_string)
+    }
+
     /// When it was committed: seconds since 1970.
     #[must_use]
     pub fn seconds(&self) -> Option<f64> {
@@ -65,6 +72,9 @@ impl Versions {
     /// # Errors
     /// In words, what is wrong with it.
     pub fn parse(bytes: &[u8]) -> Result<Self, String> {
+        if bytes.is_empty() {
+            return Err("it is empty".to_owned());
+        }
         serde_json::from_slice(bytes).map_err(|error| error.to_string())
     }
 
@@ -78,6 +88,11 @@ impl Versions {
         self.commits.iter().filter(|(_, node)| !node.is_committed()).map(|(id, node)| (id.as_str(), node))
     }
 
+    /// The folder of a node's files, below the dataset.
+    pub(super) fn folder_of(&self, id: &str) -> String {
+        if self.first() == Some(id) { String::new() } else { join("versions", id) }
+    }
+
     /// The node that a file belongs to.
     pub(super) fn node_of<'a>(&'a self, key: &'a str) -> Option<&'a str> {
         match key.strip_prefix("versions/") {
@@ -87,14 +102,36 @@ impl Versions {
     }
 }
 
+/// What names the nodes, and its bytes. A writer truncates it before it writes it anew, and readers may come between: what is
+/// empty or torn is read again, as a log is.
+fn read_versions(mut read: impl FnMut() -> io::Result<Vec<u8>>) -> io::Result<Result<(Versions, Vec<u8>), String>> {
+    let mut attempt = 1;
+    loop {
+        let bytes = read()?;
+        match Versions::parse(&bytes) {
+            Ok(versions) => return Ok(Ok((versions, bytes))),
+            Err(reason) if attempt == ATTEMPTS => return Ok(Err(reason)),
+            Err(_) => attempt += 1,
+        }
+        std::thread::sleep(PAUSE);
+    }
+}
+
 /// All files of a version 3 dataset: what names the nodes is read first.
 pub(super) fn inventory(place: &LakePlace, dataset: &str) -> io::Result<Inventory> {
     let mut inventory = Inventory::default();
-    let (bytes, _) = place.read_settled(&join(dataset, VERSIONS), MAX_VERSIONS_BYTES)?;
-    let versions = match Versions::parse(&bytes) {
-        Ok(versions) => versions,
+    let path = join(dataset, VERSIONS);
+    let read = || Ok(place.read_settled(&path, MAX_VERSIONS_BYTES)?.0);
+    let versions = match read_versions(read)? {
+        Ok((versions, bytes)) => {
+            let mut item = Item::new(VERSIONS, Role::Head, Some(bytes.len() as u64));
+            item.content = Some(Arc::from(bytes));
+            inventory.items.push(item);
+            versions
+        }
         Err(reason) => {
             inventory.missing.add(format!("{VERSIONS}: {reason}; which nodes are committed cannot be told"));
+            inventory.absent.push(KeyRange::only(VERSIONS.as_bytes()));
             Versions::default()
         }
     };
@@ -125,9 +162,6 @@ pub(super) fn inventory(place: &LakePlace, dataset: &str) -> io::Result<Inventor
     inventory.note_seen(seen);
     let links = links(place, dataset, &inventory.items);
     inventory.note_links(&links);
-    let mut item = Item::new(VERSIONS, Role::Head, Some(bytes.len() as u64));
-    item.content = Some(Arc::from(bytes));
-    inventory.items.push(item);
     if later > 0 {
         inventory.notes.push(format!("{later} files of nodes that were begun while it was looked at are left out"));
     }
@@ -173,4 +207,25 @@ fn links(place: &LakePlace, dataset: &str, items: &[Item]) -> BTreeSet<String> {
         read.is_ok_and(|(bytes, _)| serde_json::from_slice::<TensorMeta>(&bytes).is_ok_and(|meta| meta.is_link))
     };
     tensors.into_iter().filter(|(_, key)| is_link(key)).map(|(name, _)| name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_names_the_nodes_is_read_again_while_it_is_written() {
+        let whole =
+            br#"{"commits": {"a": {"branch": "main", "parent": null, "commit_time": 1}}, "branches": {"main": "a"}}"#;
+        let mut moments = [&whole[..0], &whole[..20], whole].into_iter();
+        let (versions, bytes) = read_versions(|| Ok(moments.next().unwrap().to_vec())).unwrap().unwrap();
+        assert!(versions.commits["a"].is_committed() && bytes == whole);
+        let mut reads = 0;
+        let read = || {
+            reads += 1;
+            Ok(Vec::new())
+        };
+        assert_eq!(read_versions(read).unwrap().unwrap_err(), "it is empty");
+        assert_eq!(reads, ATTEMPTS);
+    }
 }

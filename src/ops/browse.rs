@@ -34,7 +34,7 @@ pub struct BrowsedRecord {
 pub struct BrowsedPage {
     /// They, in the order of their keys.
     pub records: Vec<BrowsedRecord>,
-    /// The sort key that the next page begins with; absent on the last one.
+    /// Where the next page begins: the beginning of a sort key behind all that are here; absent on the last one.
     pub next: Option<Vec<u8>>,
 }
 
@@ -45,6 +45,13 @@ pub enum BrowseFrom {
     SortKey(Vec<u8>),
     /// With the key that a person typed, or the next that there is.
     Typed(String),
+}
+
+/// The shortest beginning of a key that sorts behind the one before it: a page that begins there begins with that key. Keys of
+/// which thousands of bytes are the same are rare, and an address holds no more.
+fn between<'k>(before: &[u8], key: &'k [u8]) -> &'k [u8] {
+    let same = before.iter().zip(key).take_while(|(one, other)| one == other).count();
+    key.get(..=same).unwrap_or(key)
 }
 
 /// Reads a page of records.
@@ -70,12 +77,14 @@ pub fn browse(
     let stack = Stack::open(&repo.chunks(), &found.stack)?;
     let mut cursor = stack.cursor(&KeyRange { start, end: None }, snapshot.content.end, false)?;
     let mut page = BrowsedPage::default();
-    let mut held = 0;
+    let (mut held, mut last) = (0, Vec::new());
     while cursor.advance()? {
         if page.records.len() == limit {
-            page.next = Some(cursor.key().to_vec());
+            page.next = Some(between(&last, cursor.key()).to_vec());
             break;
         }
+        last.clear();
+        last.extend_from_slice(cursor.key());
         let bytes = cursor.value_bytes();
         let meta = cursor.meta();
         let expiry = meta.expiry.as_millis();
@@ -98,4 +107,25 @@ pub fn browse(
         page.records.push(record);
     }
     Ok(page)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_next_page_begins_with_as_little_of_a_key_as_tells_it_from_the_last() {
+        let long = vec![b'x'; 60_000];
+        for (before, key, next) in [
+            (&b"a"[..], &b"b"[..], &b"b"[..]),
+            (b"a", b"ab", b"ab"),
+            (b"abc", b"abd-and-more", b"abd"),
+            (b"", b"x", b"x"),
+            (b"k1", &long, b"x"),
+        ] {
+            let found = between(before, key);
+            assert_eq!(found, next);
+            assert!(before < found && found <= key);
+        }
+    }
 }

@@ -256,6 +256,8 @@ pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<bool, Failure
         state_file: args.state_file.clone(),
         go_on: args.go_on,
         bandwidth: (bandwidth > 0).then_some(bandwidth << 20),
+        // Without generations it is the last of several folders that counts.
+        in_order: args.no_generation && args.directory_list.len() > 1,
         ..CopyOptions::default()
     };
     let outcome = copy(source.as_ref(), target.as_ref(), &how, &told)?;

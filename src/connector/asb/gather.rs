@@ -51,8 +51,8 @@ pub struct Gathered {
     pub missing: Vec<String>,
     /// The earliest expiry, in milliseconds; 0 if nothing expires.
     pub earliest_expiry: u64,
-    /// Files that say that they are the first of a backup: namespace, place, name.
-    firsts: Vec<(Vec<u8>, usize, String)>,
+    /// Files that say that they are the first of a backup.
+    firsts: Vec<First>,
     no_bins: u64,
     monitors: u64,
 }
@@ -130,6 +130,23 @@ pub fn gather(how: &How<'_>) -> Result<Gathered, ConnectorError> {
     Ok(all)
 }
 
+/// A file that says that it is the first of a backup: namespace, place, name.
+pub(super) type First = (Vec<u8>, usize, String);
+
+/// Refuses the files of two runs in one place.
+pub(super) fn of_one_run(firsts: &mut [First]) -> Result<(), ConnectorError> {
+    firsts.sort();
+    let twice = firsts.windows(2).find(|pair| pair[0].0 == pair[1].0 && pair[0].1 == pair[1].1);
+    let Some([one, other]) = twice else { return Ok(()) };
+    Err(ConnectorError::Unreadable {
+        object: format!("{} and {}", one.2, other.2),
+        reason: "both say that they are the first file of a backup: the folder holds files of two runs, and nothing says which \
+                 of them a record is newest in. Put each run into a folder of its own and name them in order \
+                 (asb:FIRST?then=SECOND)"
+            .to_owned(),
+    })
+}
+
 impl Gathered {
     fn join(&mut self, other: Self) {
         for (name, (sorted, records, bytes)) in other.sorted {
@@ -152,17 +169,7 @@ impl Gathered {
     }
 
     fn finish(&mut self, how: &How<'_>) -> Result<(), ConnectorError> {
-        self.firsts.sort();
-        let twice = self.firsts.windows(2).find(|pair| pair[0].0 == pair[1].0 && pair[0].1 == pair[1].1);
-        if let Some([one, other]) = twice {
-            return Err(ConnectorError::Unreadable {
-                object: format!("{} and {}", one.2, other.2),
-                reason: "both say that they are the first file of a backup: the folder holds files of two runs, and \
-                         nothing says which of them a record is newest in. Put each run into a folder of its own and name \
-                         them in order (asb:FIRST?then=SECOND)"
-                    .to_owned(),
-            });
-        }
+        of_one_run(&mut self.firsts)?;
         if self.no_bins > 0 {
             self.missing.push(format!(
                 "{} records have no bins: they were written without them, and are not taken over",

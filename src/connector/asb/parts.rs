@@ -4,6 +4,7 @@ use super::{
     cipher::Cipher,
     codec::Record,
     file::AsbFile,
+    gather::of_one_run,
     globals::Globals,
     options::PartOptions,
     place::Input,
@@ -47,6 +48,7 @@ impl FileParts {
         let mut globals = Globals::default();
         let mut namespaces: Vec<Vec<u8>> = Vec::new();
         let mut record = Record::default();
+        let mut firsts = Vec::new();
         for input in inputs {
             if input.file.is_none() {
                 return Err(ConnectorError::Usage {
@@ -61,8 +63,12 @@ impl FileParts {
             if !namespaces.contains(&file.namespace) {
                 namespaces.push(file.namespace.clone());
             }
+            if file.is_first {
+                firsts.push((file.namespace.clone(), input.place, file.origin.clone()));
+            }
             globals.join(file.globals, &file.origin);
         }
+        of_one_run(&mut firsts)?;
         if part.no_indexes {
             globals.namespaces.values_mut().for_each(|own| {
                 own.indexes.clear();

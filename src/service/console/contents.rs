@@ -76,7 +76,9 @@ pub(super) async fn show(
             @if !which.from.is_empty() || !which.key.is_empty() {
                 a href={ (own) "/records?collection=" (show::encoded(&which.collection)) } { "← From the first" }
             }
-            @if let Some(next) = &found.next {
+            @if let Some(next) = found.next.as_ref().filter(|next| next.len() > MAX_LINKED_BYTES / 2) {
+                p.hint { "More follow, behind a key whose first " (next.len()) " bytes are those of the last one here: `rekeep ls` lists them." }
+            } @else if let Some(next) = &found.next {
                 a #page-next rel="next" href={ (own) "/records?collection=" (show::encoded(&which.collection)) "&from=" (data_encoding::HEXLOWER.encode(next)) } { "Next " (PER_PAGE) " →" }
             }
         }

@@ -221,8 +221,10 @@ impl RestoreArgs {
     fn limits(&self) -> Result<(u64, u32), Failure> {
         let Some(text) = &self.nice else { return Ok((self.bandwidth, self.records_per_second)) };
         let wrong = || usage(format!("--nice {text}: write BANDWIDTH,TPS"));
-        let (bandwidth, tps) = text.split_once(',').ok_or_else(wrong)?;
-        Ok((bandwidth.trim().parse().map_err(|_| wrong())?, tps.trim().parse().map_err(|_| wrong())?))
+        let number = |text: &str| text.trim().parse().map_err(|_| wrong());
+        // A number alone is the bandwidth, as for a backup.
+        let Some((bandwidth, tps)) = text.split_once(',') else { return Ok((number(text)?, self.records_per_second)) };
+        Ok((number(bandwidth)?, tps.trim().parse().map_err(|_| wrong())?))
     }
 }
 

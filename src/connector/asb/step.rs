@@ -94,7 +94,8 @@ pub fn steps_of(root: &Spot, typed: &str) -> Result<Vec<Step>, ConnectorError> {
     for (kind, is_increment) in [(FULL, false), (INCREMENTAL, true)] {
         for name in root.join(kind).folders()? {
             let step = Step::open(root, typed.to_owned(), &format!("{kind}/{name}"), is_increment)?;
-            match name.parse::<i64>() {
+            // The time, and behind a dash the same for people where the service is told so.
+            match name.split('-').next().unwrap_or_default().parse::<i64>() {
                 _ if !step.folders.is_empty() => steps.push(step),
                 Ok(at) if !step.unfinished.is_empty() => unfinished.push((at, step.name)),
                 _ => {}

@@ -314,8 +314,9 @@ impl RangeReader<'_> {
                 if !keep_going {
                     return Err((error, last));
                 }
+                let fate = if error.kind().is_damage() { "is lost" } else { "could not be had just now" };
                 let line = format!(
-                    "{}: {} is lost: {error}",
+                    "{}: {} {fate}: {error}",
                     self.feed.collection.name,
                     self.feed.collection.codec.show(cursor.key())
                 );
@@ -348,7 +349,9 @@ fn after_damage(
     let to = next.as_ref().or(range.end.as_ref()).map_or_else(|| "the end".to_owned(), |key| codec.show(key));
     let from =
         last.map_or_else(|| format!("from {}", codec.show(&range.start)), |key| format!("after {}", codec.show(key)));
-    let line = format!("{}: all records {from} and before {to} are lost: {error}", feed.collection.name);
+    // What a storage that stumbles does not give is there when it is asked again.
+    let fate = if error.kind().is_damage() { "are lost" } else { "could not be had just now" };
+    let line = format!("{}: all records {from} and before {to} {fate}: {error}", feed.collection.name);
     (Damage { lost: 0, lines: vec![line] }, next)
 }
 

@@ -2,7 +2,7 @@
 
 mod connections;
 
-pub(super) use connections::Connections;
+pub(super) use connections::{Connections, is_absent, make_folder};
 
 use connections::Lent;
 use futures::TryStreamExt as _;
@@ -80,31 +80,8 @@ impl Files {
 
     /// Makes a folder and those above it that are not there.
     async fn make(&self, lent: &mut Lent, folder: &Path) -> Result<()> {
-        let mut missing = vec![folder];
-        // From below: what is there already need not be looked at, and may not be ours to look at.
-        while let Some(&last) = missing.last() {
-            let looked = lent.sftp().fs().metadata(last).await;
-            match lent.heard(looked) {
-                Ok(_) => {
-                    missing.pop();
-                    break;
-                }
-                Err(error) if is_not_found(&error) => match last.parent() {
-                    Some(above) => missing.push(above),
-                    None => break,
-                },
-                Err(error) => return Err(told(error)),
-            }
-        }
-        while let Some(next) = missing.pop() {
-            let made = lent.sftp().fs().create_dir(next).await;
-            if let Err(error) = lent.heard(made) {
-                // Somebody else made it meanwhile.
-                let looked = lent.sftp().fs().metadata(next).await;
-                lent.heard(looked).map_err(|_| told(error))?;
-            }
-        }
-        Ok(())
+        let made = make_folder(lent.sftp(), folder).await;
+        lent.heard(made).map_err(told)
     }
 
     async fn make_parent(&self, lent: &mut Lent, path: &Path) -> Result<()> {
@@ -113,10 +90,6 @@ impl Files {
             None => Ok(()),
         }
     }
-}
-
-fn is_not_found(error: &SftpError) -> bool {
-    matches!(error, SftpError::SftpError(SftpErrorKind::NoSuchFile, _))
 }
 
 /// What the server or the line says, in `OpenDAL`'s words. The protocol has no word for most of what may pass.
@@ -296,7 +269,7 @@ impl Writer {
     async fn begin(&self) -> Result<(Pin<Box<TokioCompatFile>>, Lent)> {
         let mut lent = self.files.lend().await?;
         let mut opened = self.create(&mut lent).await;
-        if opened.as_ref().is_err_and(is_not_found) {
+        if opened.as_ref().is_err_and(is_absent) {
             self.files.make_parent(&mut lent, &self.path).await?;
             opened = self.create(&mut lent).await;
         }
@@ -363,7 +336,7 @@ impl oio::OneShotDelete for Deleter {
         let mut fs = lent.sftp().fs();
         let removed = if is_folder { fs.remove_dir(place).await } else { fs.remove_file(place).await };
         match lent.heard(removed) {
-            Err(error) if !is_not_found(&error) => Err(told(error)),
+            Err(error) if !is_absent(&error) => Err(told(error)),
             _ => Ok(()),
         }
     }
@@ -382,7 +355,7 @@ impl Lister {
         let opened = lent.sftp().fs().open_dir(self.files.path(&self.folder)).await;
         let found = match lent.heard(opened) {
             Ok(folder) => folder.read_dir().try_collect::<Vec<_>>().await,
-            Err(error) if is_not_found(&error) => return Ok(Vec::new()),
+            Err(error) if is_absent(&error) => return Ok(Vec::new()),
             Err(error) => return Err(told(error)),
         };
         let found = lent.heard(found).map_err(told)?;

@@ -2,7 +2,11 @@
 //! taken. `OpenDAL` knows neither.
 
 use super::temporary_name;
-use crate::repo::storage::{Created, Listed, local::TEMPORARY, sftp::Connections};
+use crate::repo::storage::{
+    Created, Listed,
+    local::TEMPORARY,
+    sftp::{Connections, is_absent, make_folder},
+};
 use futures::TryStreamExt;
 use openssh_sftp_client::{Error, Sftp, error::SftpErrorKind, metadata::MetaData};
 use std::{
@@ -133,39 +137,10 @@ impl Linker {
         if self.folders.lock().unwrap_or_else(PoisonError::into_inner).contains(folder) {
             return Ok(());
         }
-        let mut missing = vec![folder];
-        // From below: what is there already need not be looked at, and may not be ours to look at.
-        while let Some(&last) = missing.last() {
-            match client.fs().metadata(last).await {
-                Ok(_) => {
-                    missing.pop();
-                    break;
-                }
-                Err(Error::SftpError(SftpErrorKind::NoSuchFile, _)) => match last.parent() {
-                    Some(above) => missing.push(above),
-                    None => break,
-                },
-                Err(error) => return Err(io_error(error)),
-            }
-        }
-        while let Some(next) = missing.pop() {
-            match client.fs().create_dir(next).await {
-                Ok(()) => {}
-                // Somebody else made it meanwhile.
-                Err(error) => {
-                    if client.fs().metadata(next).await.is_err() {
-                        return Err(io_error(error));
-                    }
-                }
-            }
-        }
+        make_folder(client, folder).await.map_err(io_error)?;
         self.folders.lock().unwrap_or_else(PoisonError::into_inner).insert(folder.to_owned());
         Ok(())
     }
-}
-
-const fn is_absent(error: &Error) -> bool {
-    matches!(error, Error::SftpError(SftpErrorKind::NoSuchFile, _))
 }
 
 /// What a name stands for, links followed; `None` if that is nothing.

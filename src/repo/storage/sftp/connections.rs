@@ -1,12 +1,13 @@
 //! Connections of SFTP, lent to one operation at a time. Each is an `ssh` that speaks the protocol by its pipes: it ends when they
 //! are closed, and so with this process, however that ends. A master that others share would stay in the background.
 
-use openssh_sftp_client::{Error, Sftp, SftpOptions};
+use openssh_sftp_client::{Error, Sftp, SftpOptions, error::SftpErrorKind};
 #[cfg(unix)]
 use rustix::process::{Pid, Signal, kill_process_group};
 use std::{
     collections::BTreeMap,
     io::{self, ErrorKind},
+    path::Path,
     process::Stdio,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
@@ -196,6 +197,41 @@ fn arguments(config: &BTreeMap<String, String>) -> Vec<String> {
     let host = host.strip_prefix('[').and_then(|host| host.strip_suffix(']')).unwrap_or(host);
     arguments.extend(["-s", "--", host, "sftp"].map(str::to_owned));
     arguments
+}
+
+/// Whether the server says that there is no such thing.
+pub(in crate::repo::storage) const fn is_absent(error: &Error) -> bool {
+    matches!(error, Error::SftpError(SftpErrorKind::NoSuchFile, _))
+}
+
+/// Makes a folder and those above it that are not there.
+pub(in crate::repo::storage) async fn make_folder(client: &Sftp, folder: &Path) -> Result<(), Error> {
+    let mut missing = vec![folder];
+    // From below: what is there already need not be looked at, and may not be ours to look at.
+    while let Some(&last) = missing.last() {
+        match client.fs().metadata(last).await {
+            Ok(_) => {
+                missing.pop();
+                break;
+            }
+            Err(error) if is_absent(&error) => match last.parent() {
+                Some(above) => missing.push(above),
+                None => break,
+            },
+            Err(error) => return Err(error),
+        }
+    }
+    while let Some(next) = missing.pop() {
+        if let Err(error) = client.fs().create_dir(next).await {
+            // Somebody else may have made it meanwhile.
+            match client.fs().metadata(next).await {
+                Ok(_) => {}
+                Err(Error::SftpError(..)) => return Err(error),
+                Err(looked) => return Err(looked),
+            }
+        }
+    }
+    Ok(())
 }
 
 impl Lent {

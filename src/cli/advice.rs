@@ -121,6 +121,9 @@ pub const fn for_kept(lost: Lost) -> Option<&'static str> {
              objects` takes it away; `rekeep forget ID` forgets the snapshot",
         ),
         Lost::Newer => Some("a newer rekeep can read it, and forget it"),
+        Lost::Unindexed => {
+            Some("`rekeep repair index` describes the packs anew, then it can be told whether it is lost")
+        }
         Lost::Vanished | Lost::Withdrawn | Lost::Damaged => None,
     }
 }

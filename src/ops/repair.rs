@@ -108,7 +108,8 @@ fn name_lost(
     for pack in &saved.damaged {
         done.lost.extend(lost_of(pack, &users));
     }
-    for (id, why) in repo.lost(Lost::Damaged)?.into_iter().chain(repo.lost(Lost::Newer)?) {
+    // What stands without the revision is whole.
+    for (id, _, why) in repo.unreadable()?.into_iter().filter(|(_, lost, _)| *lost != Lost::Beside) {
         let words = format!("snapshot {id}: {why}");
         done.lost.push(Trouble::new(TroubleKind::Lost, format!("snapshot {id}"), words));
     }

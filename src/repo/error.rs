@@ -408,6 +408,21 @@ impl RepoError {
         Self::Damaged { object: object.into(), reason: reason.to_string() }
     }
 
+    /// What is said of a chunk that lies in no pack that is known. An index object that could not be had just now, or that a newer
+    /// program wrote, may name one: `unread` are those.
+    pub(in crate::repo) fn in_no_pack(id: &ChunkId, unread: Vec<Self>) -> Self {
+        let unknown = unread.into_iter().find_map(|error| match error {
+            Self::Storage { operation, object, source } => {
+                let words = format!("{object}, which may say in which pack it is, could not be read: {source}");
+                let source = std::io::Error::new(source.kind(), words);
+                Some(Self::Storage { operation, object: format!("chunk {id}"), source })
+            }
+            Self::UnknownFeature { .. } | Self::NewerFormat { .. } => Some(error),
+            _ => None,
+        });
+        unknown.unwrap_or(Self::ChunkMissing { id: *id })
+    }
+
     /// An object that nobody who may made.
     pub fn forged(object: impl Into<String>, reason: impl std::fmt::Display) -> Self {
         Self::Forged { object: object.into(), reason: reason.to_string() }

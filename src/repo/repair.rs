@@ -354,6 +354,13 @@ impl Inner {
             has_whole |= is_whole;
         }
         let Some(chunk) = lost else { return Ok(false) };
+        let mut unread = Vec::new();
+        self.refresh_index_listed(&mut Vec::new(), &mut unread)?;
+        if let Some(index) = unread.first() {
+            let why = format!("it needs chunk {chunk}, which is in no pack that is known, and {index}");
+            done.lost.push(lacks(&path, format!("{path} is not put back yet: {why}")));
+            return Ok(true);
+        }
         match self.stands_by(&revision.snapshot)? {
             Some(below) => {
                 let why = format!("it needs chunk {chunk}, which is in no pack, and revision {below} stands");

@@ -492,6 +492,46 @@ fn what_only_the_catalog_holds_is_put_back_and_not_let_go() {
     assert_eq!(world.snapshots().len(), 1);
 }
 
+/// Its manifest is so large that what it says of its tables lies in packs.
+fn many_tables(world: &World) -> String {
+    let db = rusqlite::Connection::open(world.path("many.db")).unwrap();
+    let columns: Vec<String> = (0..40).map(|n| format!("a_column_with_a_long_name_{n} TEXT")).collect();
+    for n in 0..400 {
+        db.execute_batch(&format!("CREATE TABLE t{n} ({}); INSERT INTO t{n} DEFAULT VALUES", columns.join(", ")))
+            .unwrap();
+    }
+    drop(db);
+    world.backup(&["sqlite:many.db"])
+}
+
+#[test]
+fn what_an_unreadable_index_object_describes_is_not_let_go() {
+    let world = World::new();
+    let id = many_tables(&world);
+    objects(&world, "index").iter().for_each(|object| junk(object));
+    forget_catalog(&world);
+    let before = objects(&world, "snapshots");
+    world.run(&["forget", "--damaged", &id]).fails(2, &["is not forgotten", "repair index"]);
+    assert_eq!(objects(&world, "snapshots"), before);
+    world.ok(&["repair", "index"]);
+    world.run(&["forget", "--damaged", &id]).fails(2, &["is no snapshot that is lost so"]);
+    world.is_good();
+    world.ok(&["restore", &id, "sqlite:out.db"]);
+}
+
+#[test]
+fn a_snapshot_whose_own_tables_are_gone_can_be_let_go() {
+    let world = World::new();
+    let id = many_tables(&world);
+    objects(&world, "packs").iter().for_each(|pack| fs::remove_file(pack).unwrap());
+    forget_catalog(&world);
+    world.run(&["prune"]).fails(1, &["is missing", "rekeep verify"]);
+    finds(world.run(&["verify"]), &[&id, "forget --damaged"]);
+    world.ok(&["forget", "--damaged", &id]);
+    world.ok(&["prune"]);
+    assert_eq!(world.snapshots().len(), 0);
+}
+
 #[test]
 fn what_a_newer_program_wrote_is_not_let_go() {
     let world = World::new();

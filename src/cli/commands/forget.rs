@@ -197,9 +197,8 @@ impl ForgetArgs {
 
 /// Refuses to let a snapshot go that is damaged and not lost, and says what to do instead.
 fn is_kept(repo: &Repository, name: &str) -> Result<(), Failure> {
-    for lost in [Lost::Beside, Lost::Newer] {
-        let kept = repo.lost(lost)?.into_iter().find(|(id, _)| id.to_string().starts_with(name));
-        if let (Some((id, why)), Some(instead)) = (kept, advice::for_kept(lost)) {
+    for (id, lost, why) in repo.unreadable()?.into_iter().filter(|(id, _, _)| id.to_string().starts_with(name)) {
+        if let Some(instead) = advice::for_kept(lost) {
             return Err(usage(format!("snapshot {id} is not forgotten: {why}; {instead}")));
         }
     }

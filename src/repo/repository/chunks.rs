@@ -119,6 +119,7 @@ impl Inner {
     ) -> Result<ChunkData, RepoError> {
         let mut tried = HashSet::new();
         let mut failures = Vec::new();
+        let mut unread = Vec::new();
         let (mut reloads, mut is_still) = (0, false);
         while reloads < MAX_RELOADS {
             let before = tried.len();
@@ -141,12 +142,13 @@ impl Inner {
             // A prune beside us may have moved the chunk; whether it did shows in the index. If nothing is new there, another
             // process may have brought it into the catalog since we looked: once more, then.
             reloads += 1;
-            is_still = !self.refresh_index(&mut Vec::new())?;
+            unread.clear();
+            is_still = !self.refresh_index_listed(&mut Vec::new(), &mut unread)?.1;
             if reloads > 1 && faults::is_broken(Rule::ReloadUntilStill) {
                 break;
             }
         }
-        Err(unreadable(id, failures))
+        Err(unreadable(id, failures, unread))
     }
 
     /// Where a chunk is read from first, if nothing goes wrong there.
@@ -238,15 +240,17 @@ impl Inner {
 /// A chunk's plaintext, the directory of its runs, tags and what compression may add.
 const MAX_FRAME_BYTES: usize = MAX_CHUNK_BYTES + MAX_RUNS * 32 + 64 * 1024;
 
-/// One error for all packs that were tried: storage trouble is told as such, since it may pass.
-fn unreadable(id: &ChunkId, mut failures: Vec<(ObjectName, RepoError)>) -> RepoError {
-    if failures.is_empty() {
-        return RepoError::ChunkMissing { id: *id };
-    }
-    let all_missing = failures.iter().all(|(_, error)| matches!(error, RepoError::Missing { .. }));
-    let packs: Vec<_> = failures.iter().map(|(pack, _)| format!("packs/{}/{pack}", &pack.to_string()[..2])).collect();
-    if all_missing {
-        return RepoError::Missing { object: format!("chunk {id}: {}", packs.join(" and ")) };
+/// One error for all packs that were tried: storage trouble is told as such, since it may pass. `unread` are index objects.
+fn unreadable(id: &ChunkId, mut failures: Vec<(ObjectName, RepoError)>, unread: Vec<RepoError>) -> RepoError {
+    if failures.iter().all(|(_, error)| matches!(error, RepoError::Missing { .. })) {
+        let packs: Vec<_> =
+            failures.iter().map(|(pack, _)| format!("packs/{}/{pack}", &pack.to_string()[..2])).collect();
+        return match RepoError::in_no_pack(id, unread) {
+            RepoError::ChunkMissing { .. } if !packs.is_empty() => {
+                RepoError::Missing { object: format!("chunk {id}: {}", packs.join(" and ")) }
+            }
+            absent => absent,
+        };
     }
     let reasons: Vec<_> = failures.iter().map(|(pack, error)| format!("in pack {pack}: {error}")).collect();
     // It comes back when it is asked for, whatever is wrong with the others.
@@ -259,7 +263,9 @@ fn unreadable(id: &ChunkId, mut failures: Vec<(ObjectName, RepoError)>) -> RepoE
         return RepoError::Storage { operation, object: format!("chunk {id}"), source };
     }
     // What a newer program wrote is not damaged.
-    let newer = failures.iter().position(|(_, error)| matches!(error, RepoError::UnknownFeature { .. }));
+    let is_newer =
+        |error: &RepoError| matches!(error, RepoError::UnknownFeature { .. } | RepoError::NewerFormat { .. });
+    let newer = failures.iter().position(|(_, error)| is_newer(error));
     if let Some(at) = newer {
         return failures.swap_remove(at).1;
     }

@@ -23,6 +23,8 @@ pub enum Lost {
     Beside,
     /// A revision of it was written by a newer program, which can read it.
     Newer,
+    /// What a revision of it needs to be read is in no pack that is known, and an index object cannot be read.
+    Unindexed,
 }
 
 /// A snapshot of which a listed revision cannot be read.
@@ -72,6 +74,8 @@ impl Inner {
 
     /// The snapshots of which a listed revision cannot be read or opened, each with what is wrong.
     pub(in crate::repo) fn unreadable(&self) -> Result<BTreeMap<SnapshotId, Unreadable>, RepoError> {
+        let mut unread = Vec::new();
+        self.refresh_index_listed(&mut Vec::new(), &mut unread)?;
         let mut revisions: BTreeMap<SnapshotId, BTreeSet<u64>> = BTreeMap::new();
         for object in self.list_objects("snapshots/")? {
             if let Some((id, revision)) = names::parse_revision(&object.name) {
@@ -84,14 +88,16 @@ impl Inner {
                 continue;
             }
             let (mut problem, mut newer, mut forged) = (None, None, None);
-            let (mut stands, mut is_over) = (false, false);
+            let (mut stands, mut is_over, mut is_unindexed) = (false, false, false);
             for number in numbers {
-                let opened = self.fetch_revision(&id, number).and_then(|revision| {
-                    if revision.kind == RevisionKind::Manifest {
-                        self.open_revision(&revision)?;
+                let opened = match self.fetch_revision(&id, number) {
+                    // Deleted since it was listed.
+                    Err(RepoError::Missing { .. }) => continue,
+                    Ok(revision) if revision.kind == RevisionKind::Manifest => {
+                        self.open_revision(&revision).map(|_| revision.kind)
                     }
-                    Ok(revision.kind)
-                });
+                    fetched => fetched.map(|revision| revision.kind),
+                };
                 match opened {
                     Ok(kind) => {
                         stands = true;
@@ -101,15 +107,20 @@ impl Inner {
                             RevisionKind::Tombstone => self.is_forgotten_now(&id)?,
                         };
                     }
-                    Err(RepoError::Missing { .. }) => {}
                     // What nobody who may made says nothing of a snapshot of which something else stands.
                     Err(error @ RepoError::Forged { .. }) => forged = Some(error.to_string()),
                     Err(error @ (RepoError::NewerFormat { .. } | RepoError::UnknownFeature { .. })) => {
                         newer = Some(error.to_string());
                     }
-                    Err(error @ (RepoError::Damaged { .. } | RepoError::ChunkMissing { .. })) => {
-                        problem = Some(error.to_string());
+                    Err(error @ (RepoError::ChunkMissing { .. } | RepoError::Missing { .. })) => {
+                        is_unindexed |= !unread.is_empty();
+                        let because = unread.first().map_or_else(String::new, |index| format!(", and {index}"));
+                        problem = Some(format!("{error}{because}"));
                     }
+                    Err(error @ RepoError::Storage { .. }) if unread.iter().any(RepoError::is_of_one_object) => {
+                        (is_unindexed, problem) = (true, Some(error.to_string()));
+                    }
+                    Err(error @ RepoError::Damaged { .. }) => problem = Some(error.to_string()),
                     Err(error) => return Err(error),
                 }
             }
@@ -118,6 +129,7 @@ impl Inner {
             if let Some(problem) = problem.filter(|_| !is_over) {
                 let lost = match self.standing_known(&id)? {
                     _ if is_newer => Lost::Newer,
+                    _ if is_unindexed => Lost::Unindexed,
                     // One that a squash is about to make stand is no more lost than one that stands.
                     Standing { manifest: None, pending: None, .. } => Lost::Damaged,
                     _ => Lost::Beside,
@@ -134,7 +146,7 @@ impl Inner {
             let is_lost = match lost {
                 // Of what stands by a lower revision nothing has to be let go.
                 Lost::Vanished => self.vanished()?.contains(id) && self.stands_by(id)?.is_none(),
-                Lost::Withdrawn | Lost::Beside | Lost::Newer => false,
+                Lost::Withdrawn | Lost::Beside | Lost::Newer | Lost::Unindexed => false,
                 Lost::Damaged => self.unreadable()?.get(id).is_some_and(|it| it.lost == Lost::Damaged),
             };
             if !is_lost {
@@ -190,11 +202,16 @@ impl Repository {
                 vanished.into_iter().map(|id| (id, why.to_owned())).collect()
             }
             Lost::Withdrawn => self.inner.withdrawn()?,
-            Lost::Damaged | Lost::Beside | Lost::Newer => {
-                let unreadable = self.inner.unreadable()?.into_iter();
-                unreadable.filter(|(_, it)| it.lost == lost).map(|(id, it)| (id, it.problem)).collect()
+            Lost::Damaged | Lost::Beside | Lost::Newer | Lost::Unindexed => {
+                let unreadable = self.unreadable()?.into_iter();
+                unreadable.filter(|(_, how, _)| *how == lost).map(|(id, _, why)| (id, why)).collect()
             }
         })
+    }
+
+    /// The snapshots of which a revision cannot be read, in what way each is lost or not, and what is wrong.
+    pub fn unreadable(&self) -> Result<Vec<(SnapshotId, Lost, String)>, RepoError> {
+        Ok(self.inner.unreadable()?.into_iter().map(|(id, it)| (id, it.lost, it.problem)).collect())
     }
 
     /// Forgets a lost snapshot: from here on nothing that it alone needs is kept.

@@ -42,6 +42,8 @@ pub(in crate::repo) struct Memory {
     pub log: Mutex<Vec<String>>,
     /// Creates of names with this prefix fail.
     pub fault: Mutex<Option<(String, Fault)>>,
+    /// Objects of names with this prefix cannot be read just now.
+    pub stuck: Mutex<Option<String>>,
     /// Names with this prefix are not listed.
     pub hidden: Mutex<Option<String>>,
     /// Signs what is put there as the repository's own.
@@ -134,6 +136,9 @@ impl Backend for Memory {
 
     fn read(&self, name: &str, range: Option<Range<u64>>) -> std::io::Result<Vec<u8>> {
         self.note("read", name);
+        if lock(&self.stuck).as_ref().is_some_and(|prefix| name.starts_with(prefix)) {
+            return Err(Error::other("stuck by the test"));
+        }
         let objects = lock(&self.objects);
         let bytes = objects.get(name).ok_or(ErrorKind::NotFound)?;
         let range = range.unwrap_or(0..bytes.len() as u64);

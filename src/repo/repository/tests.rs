@@ -1,5 +1,6 @@
-use super::testing::{
-    World, begin, begin_squash, commit, commit_squash, home, id, manifest, plain, put, put_manifest, read,
+use super::{
+    lock,
+    testing::{World, begin, begin_squash, commit, commit_squash, home, id, manifest, plain, put, put_manifest, read},
 };
 use crate::repo::{
     ChunkKind, RepoError, SnapshotId,
@@ -55,6 +56,32 @@ fn a_damaged_index_object_is_a_warning_and_its_chunks_are_absent() {
     assert!(warnings.iter().any(|it| it.words.contains(path.trim_start_matches("index/"))), "{warnings:?}");
     assert!(matches!(read(&fresh, 1), Err(RepoError::ChunkMissing { .. })));
     assert_eq!(put(&begin(&fresh), &[1]), [true]);
+}
+
+#[test]
+fn a_chunk_of_an_index_object_that_cannot_be_had_just_now_is_not_lost() {
+    let (mut world, repo) = World::new();
+    commit(&repo, &[1], 100);
+    for object in ["index/", "packs/"] {
+        *lock(&world.memory.stuck) = Some(object.to_owned());
+        let fresh = world.open();
+        let error = read(&fresh, 1).unwrap_err();
+        assert!(matches!(&error, RepoError::Storage { .. }), "{error}");
+        assert!(error.to_string().contains(object) || object == "packs/", "{error}");
+        *lock(&world.memory.stuck) = None;
+        assert_eq!(read(&fresh, 1).unwrap().plain().unwrap(), plain(1));
+    }
+    // The pack of which it is known is gone, too: where it was moved to, nobody can say just now.
+    let (old_pack, mover) = (home(&repo, 1), world.open());
+    world.memory.mark("00000000000000000000000000000001", &[old_pack]);
+    let session = begin(&mover);
+    put(&session, &[1]);
+    session.abandon().unwrap();
+    world.memory.remove(&pack::path(&old_pack));
+    *lock(&world.memory.stuck) = Some("index/".to_owned());
+    assert!(matches!(read(&repo, 1), Err(RepoError::Storage { .. })));
+    *lock(&world.memory.stuck) = None;
+    assert_eq!(read(&repo, 1).unwrap().plain().unwrap(), plain(1));
 }
 
 #[test]

@@ -44,12 +44,13 @@ impl<'a> Wanted<'a> {
     pub fn settle(&mut self) -> Result<(), RepoError> {
         let mut lacking = self.shared.lacking(&std::mem::take(&mut self.batch))?;
         self.find(&mut lacking)?;
+        let mut unread = Vec::new();
         if !lacking.is_empty() {
             // A prune beside us may have moved it.
-            self.from.refresh_index(&mut Vec::new())?;
+            self.from.refresh_index_listed(&mut Vec::new(), &mut unread)?;
             self.find(&mut lacking)?;
         }
-        lacking.first().map_or(Ok(()), |id| Err(RepoError::ChunkMissing { id: *id }))
+        lacking.first().map_or(Ok(()), |id| Err(RepoError::in_no_pack(id, unread)))
     }
 
     /// Finds these chunks there; those that are in no index stay.

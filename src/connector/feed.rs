@@ -1,7 +1,7 @@
 //! Changes that were kept in files: a stream that comes to its end.
 
 use super::{ConnectorError, Identity, SourceCollection};
-use crate::record::ChangeBatch;
+use crate::record::{ChangeBatch, Timestamp};
 
 /// Gives changes, those of one record in the order in which they were made.
 pub trait ChangeFeed: Send {
@@ -20,4 +20,7 @@ pub trait ChangeFeed: Send {
 
     /// How many changes could not be read, and some of them in words.
     fn lost(&self) -> (u64, Vec<String>);
+
+    /// When the changes were brought together: whatever was made by then is among them. `None` if that is not known.
+    fn until(&self) -> Option<Timestamp>;
 }

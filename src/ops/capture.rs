@@ -131,8 +131,8 @@ pub fn capture_files(
     if lost > problems.len() as u64 {
         problems.push(format!("and {} further changes that cannot be read", lost - problems.len() as u64));
     }
-    let commit =
-        writer.commit(&StreamEnd { is_whole: true, problems: problems.clone(), ..StreamEnd::default() }, progress)?;
+    let ended = StreamEnd { is_whole: true, problems: problems.clone(), until: feed.until(), ..StreamEnd::default() };
+    let commit = writer.commit(&ended, progress)?;
     let mut outcome = CaptureOutcome { lost, problems, ..CaptureOutcome::default() };
     outcome.add(&commit);
     outcome.complete = outcome.lost == 0;

@@ -9,7 +9,10 @@ use rekeep::{
     },
     record::Digest,
 };
-use std::fs::{self, File};
+use std::{
+    fs::{self, File},
+    time::{Duration, UNIX_EPOCH},
+};
 
 /// 2026-01-01T00:00:00Z.
 const BEGIN: u64 = 1_767_225_600_000;
@@ -59,6 +62,46 @@ fn the_files_of_an_xdr_backup_keep_every_version() {
     world.ok(&["verify", "--restore"]);
     world.ok(&["prune", "--keep-versions-within", "1d"]);
     world.is_good();
+}
+
+/// As if the files of a folder had been written so many milliseconds after the beginning.
+fn written(world: &World, folder: &str, millis: u64) {
+    for entry in fs::read_dir(world.path(folder)).unwrap() {
+        let file = File::options().append(true).open(entry.unwrap().path()).unwrap();
+        file.set_modified(UNIX_EPOCH + Duration::from_millis(BEGIN + millis)).unwrap();
+    }
+}
+
+#[test]
+fn files_show_what_was_when_they_were_written_and_each_moment_from_there_to_the_next_ones() {
+    let world = World::new();
+    changes(&world, "first");
+    written(&world, "first", 1000);
+    let captured = world.json(&["capture", "asbx:first", "--source-name", "s"]);
+    assert_eq!(captured["end"], BEGIN + 1000);
+    fs::create_dir(world.path("second")).unwrap();
+    let mut file = File::create(world.path("second/0_test_1.asbx")).unwrap();
+    put_head(&mut file, 1, b"test").unwrap();
+    change(&mut file, 1, 3, 2000, Some("three"));
+    change(&mut file, 1, 4, 3000, Some("four"));
+    drop(file);
+    written(&world, "second", 5000);
+    world.ok(&["capture", "asbx:second", "--source-name", "s"]);
+    for (at, word) in [("01.500", "two"), ("02.000", "three"), ("02.999", "three"), ("03.000", "four"), ("09", "four")]
+    {
+        let to = format!("{at}.jsonl");
+        world.ok(&["restore", &format!("@2026-01-01T00:00:{at}Z"), &format!("jsonl:{to}")]);
+        let text = fs::read_to_string(world.path(&to)).unwrap();
+        for other in ["one\"", "two", "three", "four"] {
+            assert_eq!(text.contains(other), word == other, "{at}: {text}");
+        }
+    }
+    world.run(&["restore", "@2026-01-01T00:00:00.900Z", "jsonl:x.jsonl"]).fails(1, &["no snapshot at or before"]);
+    // A clock ahead of ours does not make a snapshot of the future.
+    changes(&world, "third");
+    written(&world, "third", 7_000_000_000_000);
+    let end = world.json(&["capture", "asbx:third"])["end"].as_u64().unwrap();
+    assert!(end < BEGIN + 7_000_000_000_000, "{end}");
 }
 
 #[test]

@@ -27,7 +27,7 @@ use rekeep::{
         tag::{TagChange, tag},
         transfer::{TransferOptions, transfer},
     },
-    record::{CellWriter, ChangeBatch, KeyCodec, RowHead, Tag, VersionTime},
+    record::{CellWriter, ChangeBatch, KeyCodec, RowHead, Tag, Timestamp, VersionTime},
     repo::{
         RepoError, Repository, Snapshot, Storage, entropy,
         faults::Rule,
@@ -253,6 +253,10 @@ impl ChangeFeed for River {
 
     fn lost(&self) -> (u64, Vec<String>) {
         (0, Vec::new())
+    }
+
+    fn until(&self) -> Option<Timestamp> {
+        None
     }
 }
 

@@ -21,6 +21,7 @@ struct AsbxFile {
     found: Found,
     worker: String,
     number: u64,
+    is_replayed: bool,
     /// From when times to live count; of each version's own time where that is later.
     shipped: Timestamp,
 }
@@ -37,7 +38,7 @@ impl AsbxFile {
             // Later rather than earlier: nothing expires that lives.
             None => SystemClock.now(),
         };
-        Some(Self { found: found.clone(), worker, number, shipped })
+        Some(Self { found: found.clone(), worker, number, is_replayed, shipped })
     }
 }
 
@@ -74,6 +75,13 @@ fn files(place: &AsbxPlace) -> Result<Vec<AsbxFile>, ConnectorError> {
         return Err(ConnectorError::Unreadable { object: place.show(), reason });
     }
     Ok(all)
+}
+
+/// When the last of them was written, unless it is not known of one; of what was replayed its versions say it.
+fn until(files: &[AsbxFile]) -> Option<Timestamp> {
+    let written = files.iter().map(|file| if file.is_replayed { Some(0) } else { file.found.written });
+    let last = written.collect::<Option<Vec<i64>>>()?.into_iter().max()?;
+    Some(Timestamp::from_millis(last).min(SystemClock.now()))
 }
 
 /// Changes of one file, a batch at a time.
@@ -154,6 +162,7 @@ pub struct AsbxFolder {
     collections: Vec<SourceCollection>,
     lost: Vec<String>,
     lost_count: u64,
+    until: Option<Timestamp>,
 }
 
 impl AsbxFolder {
@@ -188,7 +197,8 @@ impl AsbxFolder {
             return Err(error);
         }
         let (name, is_here) = place.identity()?;
-        Ok(Self { place, name, is_here, files: good.into_iter(), open: None, collections, lost, lost_count })
+        let until = until(&good);
+        Ok(Self { place, name, is_here, files: good.into_iter(), open: None, collections, lost, lost_count, until })
     }
 }
 
@@ -221,6 +231,10 @@ impl ChangeFeed for AsbxFolder {
 
     fn lost(&self) -> (u64, Vec<String>) {
         (self.lost_count, self.lost.clone())
+    }
+
+    fn until(&self) -> Option<Timestamp> {
+        self.until
     }
 }
 

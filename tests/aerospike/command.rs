@@ -81,6 +81,18 @@ fn the_history_of_a_record_is_told_by_set_and_key() {
 }
 
 #[test]
+fn what_expired_since_the_parent_is_told_in_the_summary() {
+    let (server, url) = cluster_here(Config::with_nodes(1));
+    let world = World::new();
+    server.put_all("test", (0..7).map(|n| Seed::int(9_000 + n).bin_int("n", n).ttl(100)));
+    let first = world.ok(&["backup", &url]);
+    assert!(!first.out.contains("expired"), "{first:?}");
+    server.advance(Duration::from_mins(10));
+    server.delete("test", &digest_of(b"", 1, &9_000i64.to_be_bytes()));
+    world.ok(&["backup", &url]).says(&["0 deleted, 7 expired; "]);
+}
+
+#[test]
 fn partial_backups_exit_with_3_and_say_what_is_missing() {
     let (server, url) = cluster_here(Config::with_nodes(1));
     let world = World::new();

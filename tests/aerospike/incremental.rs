@@ -149,6 +149,33 @@ fn a_node_whose_clock_is_behind_loses_no_change() {
 }
 
 #[test]
+fn after_the_clock_was_set_back_times_of_last_updates_are_not_believed() {
+    let server = here(Config::with_nodes(2));
+    let (_world, repo) = populated(&server, 500, 50);
+    let seed = |v: i64| Seed::int(70_000).set("demo").bin_int("v", v);
+    server.put("test", seed(1));
+    let first = back_up(&repo, &server);
+    server.advance_back(Duration::from_hours(2));
+    // Deleted and made anew: generation, set and expiry are those of before, and it is older than what the parent read.
+    server.delete("test", &seed(1).digest());
+    server.put("test", seed(2));
+    let gone = server.dump("test")[17].digest;
+    server.delete("test", &gone);
+    let (second, warnings) = try_back_up(&repo, &url(&server), quick(), &plain()).unwrap();
+    assert_eq!((second.kind, second.parent), (Kind::Incremental, first.id));
+    assert_eq!((second.stats.changed, second.stats.deleted), (1, 1));
+    assert_kept(&repo, &server, &second, "the clock was set back");
+    assert!(warnings.contains("the clock went backwards"), "{warnings}");
+    // From there on it is as ever.
+    server.advance(Duration::from_mins(1));
+    server.put("test", seed(3).generation(2));
+    let third = back_up(&repo, &server);
+    assert_eq!((third.kind, third.stats.changed), (Kind::Incremental, 1));
+    assert_kept(&repo, &server, &third, "the next one");
+    assert_sound(&repo);
+}
+
+#[test]
 fn sweeps_happen_when_asked_for_and_the_snapshot_says_since_when_deletions_are_known() {
     let server = Place::new(Config::with_nodes(2));
     let (_world, repo) = populated(&server, 400, 45);

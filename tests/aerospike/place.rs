@@ -23,6 +23,8 @@ pub const HERE_ONLY: &[(&str, &[&str])] = &[
             "incremental::only_what_changed_is_read_whole",
             "incremental::a_read_that_moves_an_expiry_stores_a_row_without_a_value",
             "incremental::what_the_filter_for_changes_does_not_see_the_sweep_does",
+            "incremental::after_the_clock_was_set_back_times_of_last_updates_are_not_believed",
+            "command::what_expired_since_the_parent_is_told_in_the_summary",
             "verifying::what_has_expired_since_is_not_missed",
             "verifying::what_expires_while_it_is_compared_is_not_missed",
             "verifying::what_is_in_the_last_second_of_its_life_is_kept_and_compared",

@@ -158,7 +158,7 @@ impl Workers<'_> {
             return Ok(Box::new(Confirmed::new(self.session.read(number, range)?, side(range)?)));
         }
         let open = move |range: &KeyRange, how: How| -> Result<Box<dyn RecordStream + 's>, OpsError> {
-            let since = since(changes, parent, range);
+            let since = since(changes, parent, range, self.session.start());
             let updated = changes.read_changed(number, range, since)?;
             match how {
                 How::ChangedOnly => Ok(updated),
@@ -179,10 +179,14 @@ impl Workers<'_> {
     }
 }
 
-/// The time from which on changes are read: behind the parent's start by as much as clocks may differ.
-fn since(changes: &dyn ChangeSource, parent: &Collection, range: &KeyRange) -> Timestamp {
-    let bound = lower_bound(parent, range, false).as_millis();
-    Timestamp::from_millis(bound.saturating_sub(changes.margin_millis()).max(0))
+/// The time from which on changes are read: behind the parent's start by as much as clocks may differ. All of time where the
+/// source's clock was set back since: what was written then bears times of before the parent.
+fn since(changes: &dyn ChangeSource, parent: &Collection, range: &KeyRange, now: Timestamp) -> Timestamp {
+    let (bound, margin) = (lower_bound(parent, range, false).as_millis(), changes.margin_millis());
+    if now.as_millis().saturating_add(margin) < bound {
+        return Timestamp::from_millis(0);
+    }
+    Timestamp::from_millis(bound.saturating_sub(margin).max(0))
 }
 
 /// Whether this run looks for deletions: where only every Nth does, N - 1 runs in a row did not.

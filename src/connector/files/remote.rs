@@ -191,11 +191,15 @@ fn time_of(version: &ObjectVersion) -> Option<FileTime> {
     })
 }
 
-/// 0 where nothing but the size is known, or the time is so new that the object may change under it.
-fn stamp(version: &ObjectVersion) -> u64 {
-    let now = SystemClock.now().as_millis() / 1000;
+/// An object as new as this may change once more in the second of its time, by a clock that may differ from ours so far.
+const MAY_CHANGE_SECONDS: i64 = 3600;
+
+/// 0 where nothing but the size is known, or the time is so new that the object may change under it: unless the service marks
+/// each write.
+fn stamp(version: &ObjectVersion, marks_each_write: bool, now_seconds: i64) -> u64 {
     let seconds = time_of(version).map(|time| time.seconds);
-    if version.etag.is_none() && seconds.is_none_or(|seconds| seconds + 2 >= now) {
+    let is_marked = marks_each_write && version.etag.is_some();
+    if !is_marked && seconds.is_none_or(|seconds| seconds.saturating_add(MAY_CHANGE_SECONDS) >= now_seconds) {
         return 0;
     }
     let hash = blake3::hash(format!("{} {seconds:?} {:?}", version.bytes, version.etag).as_bytes());
@@ -223,7 +227,9 @@ impl RemoteStream {
         let attributes = Attributes { size: Some(version.bytes), mtime: time_of(&version), ..Attributes::default() };
         let cells = attributes.cells();
         let shape = self.shapes.of(&cells, true);
-        let head = RowHead { key, meta: Meta { stamp: stamp(&version), ..Meta::default() } };
+        let now_seconds = SystemClock.now().as_millis() / 1000;
+        let stamp = stamp(&version, self.run.remote.0.marks_each_write(), now_seconds);
+        let head = RowHead { key, meta: Meta { stamp, ..Meta::default() } };
         let content = RemoteContent { run: Arc::clone(&self.run), path: path.to_owned(), version };
         batch.push_streamed(head, &shape, Tag::BLOB, Box::new(content), |writer| {
             for (_, tag, bytes) in &cells {
@@ -414,5 +420,50 @@ impl CollectionTarget for RemoteWriter<'_> {
 
     fn finish(self: Box<Self>) -> Result<(), ConnectorError> {
         Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, UNIX_EPOCH};
+
+    const NOW: i64 = 1_900_000_000;
+
+    fn version(bytes: u64, age_millis: u64, etag: Option<&str>) -> ObjectVersion {
+        let modified = UNIX_EPOCH + Duration::from_millis(NOW as u64 * 1000 - age_millis);
+        ObjectVersion { bytes, modified: Some(modified), etag: etag.map(str::to_owned) }
+    }
+
+    #[test]
+    fn each_part_of_an_objects_stamp_makes_it_be_read() {
+        let old = Duration::from_hours(2).as_millis() as u64;
+        let of = |version: &ObjectVersion| stamp(version, false, NOW);
+        let first = of(&version(9, old, Some("a")));
+        assert_ne!(first, 0);
+        assert_eq!(of(&version(9, old, Some("a"))), first);
+        for other in [
+            version(8, old, Some("a")),
+            version(9, old + 1000, Some("a")),
+            version(9, old, Some("b")),
+            version(9, old, None),
+        ] {
+            assert_ne!(of(&other), first, "{other:?}");
+        }
+    }
+
+    #[test]
+    fn an_object_that_may_change_within_its_second_is_read_again() {
+        for etag in [None, Some("a")] {
+            // Half an hour: the service's clock may be behind ours by that, and the object be of this very second.
+            for age in [0, 1500, 1_800_000] {
+                assert_eq!(stamp(&version(9, age, etag), false, NOW), 0, "{age} {etag:?}");
+            }
+        }
+        assert_eq!(stamp(&version(9, 0, None), true, NOW), 0, "there is no mark");
+        assert_ne!(stamp(&version(9, 0, Some("a")), true, NOW), 0, "each write is marked");
+        let timeless = ObjectVersion { modified: None, ..version(9, 0, None) };
+        assert_eq!(stamp(&timeless, true, NOW), 0);
+        assert_ne!(stamp(&ObjectVersion { etag: Some("a".to_owned()), ..timeless }, true, NOW), 0);
     }
 }

@@ -27,6 +27,9 @@ use std::{
     time::SystemTime,
 };
 
+/// Services that give an object another mark with every write.
+const MARKING: [&str; 8] = ["s3", "gcs", "azblob", "azdls", "b2", "cos", "obs", "oss"];
+
 /// How often a request is tried again.
 const RETRIES: usize = 5;
 
@@ -186,6 +189,13 @@ impl ObjectTree {
     pub fn exists(&self, name: &str) -> io::Result<bool> {
         let (operator, path) = (self.operator.clone(), name.to_owned());
         self.ask(async move { operator.exists(&path).await })
+    }
+
+    /// Whether the service's mark of an object is another one after every write: of buckets it is. Elsewhere it is often made of
+    /// the length and the time alone.
+    #[must_use]
+    pub fn marks_each_write(&self) -> bool {
+        MARKING.contains(&self.operator.info().scheme())
     }
 
     /// The bytes of this version of an object, in order. It fails where they turn out to be another's

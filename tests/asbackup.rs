@@ -283,7 +283,7 @@ fn what_a_backup_would_not_take_is_no_sound_file() {
     room.fails("asrestore", &["--validate", "-i", &empty], "does not say which namespace");
     let record = "+ n test\n+ d 5YEnnKPjfd4wocVU7LTDsIcUhew=\n+ g 1\n+ t 0\n+ b 2\n- I n 17\n- I n 18\n";
     fs::write(&twice, format!("Version 3.1\n# namespace test\n# first-file\n{record}")).unwrap();
-    room.fails("asrestore", &["--validate", "-i", &twice], "the record before line 11 has two bins `n`");
+    room.fails("asrestore", &["--validate", "-i", &twice], "line 4, byte 42: the record has two bins `n`");
 }
 
 #[test]

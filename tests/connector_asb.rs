@@ -540,3 +540,71 @@ fn what_the_format_cannot_say_is_left_out_counted_and_named() {
             .unwrap();
     assert_eq!((outcome.outcomes.inserted, outcome.outcomes.ignored, outcome.complete), (1, 1, true));
 }
+
+fn inspected(room: &Room, name: &str) -> rekeep::connector::Inspection {
+    Registry::default().inspect(&room.url(name), &options(json!({}))).unwrap()
+}
+
+#[test]
+fn files_of_two_runs_and_records_of_other_namespaces_are_named_by_looking() {
+    let room = Room::new();
+    room.write("one/a_00000.asb", file("a", true, [(1, 1)]));
+    room.write("one/a_00001.asb", file("a", false, [(2, 2)]) + &records("b", [(3, 3)]));
+    let seen = inspected(&room, "one");
+    assert!(seen.sound, "each goes to its own: {}", seen.text);
+    assert_eq!(seen.document["files"][1]["other_namespaces"], json!(["b"]));
+    assert_eq!(seen.document["files"][0]["other_namespaces"], json!([]));
+    assert!(seen.text.contains("holds records of namespace b too, the first at line"), "{}", seen.text);
+    room.write("two/a_00000.asb", file("a", true, [(1, 1)]));
+    room.write("two/a_00001.asb", file("a", true, [(2, 2)]));
+    let seen = inspected(&room, "two");
+    assert!(!seen.sound, "a restore refuses it: {}", seen.text);
+    for of in 0..2 {
+        let problem = seen.document["files"][of]["problem"].as_str().unwrap();
+        assert!(problem.contains("files of two runs") && problem.contains("a_00000.asb and"), "{problem}");
+    }
+}
+
+#[test]
+fn the_first_problem_stands_at_a_line_and_a_byte_of_the_text() {
+    let room = Room::new();
+    let good = file("a", true, [(1, 1)]);
+    let twice = records("a", [(2, 2)]).replace("- I n ", "- I name ");
+    for bad in [twice.as_str(), "+ k ? \n", "* z\n+ n a\n+ q\n"] {
+        let text = format!("{good}{bad}");
+        room.write("f.asb", &text);
+        let seen = inspected(&room, "f.asb");
+        let problem = seen.document["files"][0]["problem"].as_str().unwrap_or_default().to_owned();
+        let number = |word: &str| {
+            let rest = problem.split(word).nth(1).unwrap_or_else(|| panic!("no `{word}`: {problem:?} of {bad}"));
+            rest.chars().take_while(char::is_ascii_digit).collect::<String>().parse::<usize>().unwrap()
+        };
+        let (line, byte) = (number("line "), number("byte "));
+        assert!(byte >= good.len() && byte <= text.len(), "{problem}");
+        assert_eq!(text[..byte].matches('\n').count() + 1, line, "{problem}");
+        // The same is said of compressed text.
+        room.write("f.zstd.asb", zstd::encode_all(text.as_bytes(), 3).unwrap());
+        assert_eq!(inspected(&room, "f.zstd.asb").document["files"][0]["problem"], json!(problem));
+    }
+}
+
+#[test]
+fn a_window_that_no_tool_asks_for_is_refused_and_not_made_room_for() {
+    let room = Room::new();
+    let text = file("a", true, [(1, 1)]);
+    // A frame of one raw block whose head asks for a window of a power of two.
+    let asking = |log: u8| {
+        let block = ((text.len() as u32) << 3 | 1).to_le_bytes();
+        [&[0x28, 0xb5, 0x2f, 0xfd, 0, (log - 10) << 3][..], &block[..3], text.as_bytes()].concat()
+    };
+    room.write("f.asb", asking(27));
+    assert!(inspected(&room, "f.asb").sound, "the highest level asks for that");
+    assert_eq!(room.back_up(&room.url("f.asb")).records, 1);
+    for log in [28, 31, 41] {
+        room.write("f.asb", asking(log));
+        let seen = inspected(&room, "f.asb");
+        assert!(!seen.sound && seen.text.contains("window of more than 128 MiB"), "{log}: {}", seen.text);
+        let error = room.try_back_up(&room.url("f.asb"), json!({})).unwrap_err();
+        assert!(error.contains("window of more than 128 MiB"), "{error}");
+    }
+}

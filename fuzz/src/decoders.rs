@@ -62,6 +62,7 @@ pub const DECODERS: &[Decoder] = &[
     Decoder { name: "key", feed: key, seeds: key_seeds },
     Decoder { name: "jsonl", feed: jsonl, seeds: jsonl_seeds },
     Decoder { name: "asb", feed: asb, seeds: asb_seeds },
+    Decoder { name: "asb_layers", feed: asb_layers, seeds: asb_layers_seeds },
     Decoder { name: "asb_metadata", feed: asb_metadata, seeds: asb_metadata_seeds },
     Decoder { name: "asbx", feed: asbx, seeds: asbx_seeds },
     Decoder { name: "secret_reply", feed: secret_reply, seeds: secret_reply_seeds },
@@ -878,6 +879,40 @@ fn asb_seeds() -> Vec<Vec<u8>> {
         format!("Version 3.0\n{record}").into_bytes(),
         include_bytes!("../../tests/fixtures/asb/source-ns2_00000.asb").to_vec(),
         include_bytes!("../../tests/fixtures/asb/source-ns2.compact.asb").to_vec(),
+    ]
+}
+
+/// Backup files as they lie on disk: compressed or not. What unpacks endlessly is left after a while, as its reader would.
+pub fn asb_layers(data: &[u8]) {
+    use rekeep::connector::asb::{
+        codec::{Item, Record},
+        layers,
+    };
+    const ENOUGH_BYTES: u64 = 4 << 20;
+    let Ok((mut reader, layers)) = layers::open(std::io::Cursor::new(data.to_vec()), None) else { return };
+    assert_eq!(layers.is_compressed, data.starts_with(&[0x28, 0xb5, 0x2f, 0xfd]), "by how it begins");
+    let (mut record, mut before) = (Record::default(), 0);
+    while reader.offset() < ENOUGH_BYTES {
+        match reader.next(&mut record) {
+            Ok(Some(Item::Record | Item::Index(_) | Item::Module(_) | Item::Unknown(_))) => {}
+            Ok(None) => return,
+            Err(_) => match reader.skip() {
+                Ok(Some(offset)) if offset > before => before = offset,
+                _ => return,
+            },
+        }
+    }
+}
+
+fn asb_layers_seeds() -> Vec<Vec<u8>> {
+    // A frame whose head asks for a window of 128 MiB, and one that asks for more, each with one block of three bytes.
+    let asks = |window: u8| [&[0x28, 0xb5, 0x2f, 0xfd, 0, window << 3, 25, 0, 0][..], b"Ver"].concat();
+    vec![
+        include_bytes!("../../tests/fixtures/asb/source-ns2.zstd.asb").to_vec(),
+        include_bytes!("../../tests/fixtures/asb/source-ns2.compact.asb").to_vec(),
+        asks(17),
+        asks(18),
+        asks(31),
     ]
 }
 

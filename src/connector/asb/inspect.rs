@@ -3,7 +3,7 @@
 use super::{
     cipher::Cipher,
     codec::{Index, Item, Record, Version},
-    gather::NO_NAMESPACE,
+    gather::{First, NO_NAMESPACE, of_one_run},
     layers::{self, Layers},
     place::{AsbPlace, Input},
 };
@@ -41,6 +41,8 @@ struct Seen {
     layers: Layers,
     bytes: u64,
     records: u64,
+    /// Namespaces of records that the file does not name, each with the line at which the first of them begins.
+    others: BTreeMap<String, u64>,
     problem: Option<String>,
 }
 
@@ -84,8 +86,20 @@ fn index_in_words(index: &Index) -> String {
 pub fn inspect(place: &AsbPlace, cipher: Option<&Cipher>) -> Result<Inspection, ConnectorError> {
     let mut namespaces: BTreeMap<String, Counts> = BTreeMap::new();
     let mut files = Vec::new();
+    let mut firsts: Vec<First> = Vec::new();
     for input in place.inputs()? {
-        files.push(look(&input, cipher, &mut namespaces)?);
+        let seen = look(&input, cipher, &mut namespaces)?;
+        if seen.first_file {
+            firsts.push((seen.namespace.clone().into_bytes(), input.place, seen.name.clone()));
+        }
+        files.push(seen);
+    }
+    // What a restore refuses is nothing that is sound.
+    if let Err(error) = of_one_run(&mut firsts) {
+        let both = error.to_string();
+        for seen in files.iter_mut().filter(|seen| seen.first_file && both.contains(&seen.name)) {
+            seen.problem.get_or_insert_with(|| both.clone());
+        }
     }
     let sound = files.iter().all(|seen| seen.problem.is_none());
     Ok(Inspection { sound, text: in_words(&files, &namespaces), document: document(&files, &namespaces) })
@@ -104,6 +118,7 @@ fn look(
         layers: Layers::default(),
         bytes: input.len,
         records: 0,
+        others: BTreeMap::new(),
         problem: None,
     };
     let opened = match &input.file {
@@ -129,13 +144,18 @@ fn look(
     }
     let mut record = Record::default();
     loop {
+        let at = (reader.line(), reader.offset());
         match reader.next(&mut record) {
             Ok(None) => break,
             Ok(Some(Item::Record)) => {
                 seen.records += 1;
+                let namespace = shown(record.namespace());
+                if namespace != seen.namespace && !seen.others.contains_key(&namespace) {
+                    seen.others.insert(namespace, at.0);
+                }
                 // Reading goes on behind what is only missing, and behind what is wrong as a whole it does not.
                 if let Some(bin) = twice(&record).filter(|_| seen.problem.is_none()) {
-                    seen.problem = Some(format!("the record before line {} has two bins `{bin}`", reader.line()));
+                    seen.problem = Some(format!("line {}, byte {}: the record has two bins `{bin}`", at.0, at.1));
                 }
                 namespaces.entry(shown(record.namespace())).or_default().record(&record);
             }
@@ -217,6 +237,9 @@ fn in_words(files: &[Seen], namespaces: &BTreeMap<String, Counts>) -> String {
         about.push(format!("{} records, {} bytes", seen.records, seen.bytes));
         // Writing to a string does not fail.
         let _ = writeln!(text, "{}: {}", seen.name, about.join(", "));
+        for (name, line) in &seen.others {
+            let _ = writeln!(text, "  holds records of namespace {name} too, the first at line {line}");
+        }
         if let Some(problem) = &seen.problem {
             let _ = writeln!(text, "  WRONG: {problem}");
         }
@@ -257,6 +280,7 @@ fn document(files: &[Seen], namespaces: &BTreeMap<String, Counts>) -> Json {
             "encrypted": seen.layers.is_encrypted,
             "records": seen.records,
             "bytes": seen.bytes,
+            "other_namespaces": seen.others.keys().collect::<Vec<_>>(),
             "problem": seen.problem,
         })
     };

@@ -9,6 +9,10 @@ use std::io::{self, BufReader, Cursor, Read, Write};
 /// What compressed text begins with.
 const ZSTD_MAGIC: [u8; 4] = [0x28, 0xb5, 0x2f, 0xfd];
 
+/// The longest window, as a power of two, that unpacking looks back over: that of the highest level there is, 128 MiB. It is
+/// what unpacking one file holds in memory at most, whatever its head says.
+const MAX_WINDOW_LOG: u32 = 27;
+
 /// So much is unpacked at once.
 const UNPACKED_BYTES: usize = 4 << 10;
 
@@ -31,7 +35,8 @@ pub fn peel(input: impl Read + Send + 'static, cipher: Option<&Cipher>) -> io::R
     let layers = Layers { is_compressed, is_encrypted: cipher.is_some() };
     if is_compressed {
         let input = Watched { input, failed: false };
-        let decoder = zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(256 << 10, input))?;
+        let mut decoder = zstd::stream::read::Decoder::with_buffer(BufReader::with_capacity(256 << 10, input))?;
+        decoder.window_log_max(MAX_WINDOW_LOG)?;
         return Ok((Box::new(Unpacked(decoder)), layers));
     }
     Ok((Box::new(input), layers))
@@ -72,6 +77,11 @@ impl<R: Read> Read for Unpacked<R> {
                      tell what"
                         .to_owned()
                 }
+                _ if error.to_string().contains("too much memory") => format!(
+                    "it was compressed with a window of more than {} MiB, which no backup tool does: unpack it first (zstd -d \
+                     --long=31)",
+                    1 << (MAX_WINDOW_LOG - 20)
+                ),
                 _ => format!("the compressed stream is damaged from here on ({error})"),
             };
             io::Error::new(io::ErrorKind::InvalidData, BrokenOff(words))

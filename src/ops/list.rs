@@ -1,5 +1,9 @@
 //! `snapshots` and `ls`: snapshots and their records, in rows for tables and JSON.
 
+mod refs;
+
+pub use refs::{BranchRow, DatasetRow, TagRow};
+
 use super::{
     OpsError, Progress,
     reading::Reading,
@@ -27,6 +31,9 @@ pub struct CollectionRow {
     pub bytes: u64,
     /// Whether both were counted; otherwise there are at most so many.
     pub counted: bool,
+    /// Its branches and tags, if it is a dataset that has such.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub dataset: Option<DatasetRow>,
 }
 
 /// One listed snapshot: the stable shape of `snapshots --json`.
@@ -96,7 +103,13 @@ pub fn row(snapshot: &Snapshot, now: Timestamp) -> SnapshotRow {
         collections: snapshot
             .collections
             .iter()
-            .map(|c| CollectionRow { name: c.name.clone(), records: c.records, bytes: c.bytes, counted: c.counted })
+            .map(|c| CollectionRow {
+                name: c.name.clone(),
+                records: c.records,
+                bytes: c.bytes,
+                counted: c.counted,
+                dataset: refs::refs(snapshot, c),
+            })
             .collect(),
         problems: content.problems.clone(),
         stats: content.stats.clone(),

@@ -401,6 +401,11 @@ fn documents_of_a_dataset_service_have_the_keys_that_are_written_down() {
     is_as_said("dr", 8, one(&history));
     is_as_said("dr", 9, one(&one(&history)["branches"]));
     is_as_said("dr", 10, one(&one(&one(&history)["branches"])["commits"]));
+    let listed = world.command(&["-r", "backups", "--json", "ls", "latest"]).env_remove("REKEEP_REPOSITORY").output();
+    let listed = crate::world::Ran::from(listed.unwrap()).json();
+    is_as_said("ls", 0, &listed);
+    is_as_said("snapshots", 3, &one(&listed)["dataset"]);
+    is_as_said("snapshots", 4, one(&one(&listed)["dataset"]["branches"]));
     is_as_said("dr", 4, &dr(&world, &["cleanup"]));
     is_as_said("dr", 11, &dr(&world, &["test"]));
     is_as_said("dr", 12, &dr(&world, &["config", "show"]));

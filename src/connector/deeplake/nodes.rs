@@ -5,6 +5,7 @@ use super::{
     inventory::{Inventory, Item, Role, walk_seen},
     log::{ATTEMPTS, PAUSE},
     place::{LakePlace, join},
+    survey::three,
 };
 use crate::record::KeyRange;
 use serde::Deserialize;
@@ -172,12 +173,15 @@ pub(super) fn inventory(place: &LakePlace, dataset: &str) -> io::Result<Inventor
             heads.join(", ")
         ));
     }
-    let branches: Vec<_> = versions
-        .branches
+    let branches: Vec<_> = three(&versions)
         .iter()
-        .map(|(name, head)| {
-            let node = versions.commits.get(head);
-            json!({ "name": name, "head": head, "committed": node.is_some_and(Node::is_committed) })
+        .map(|one| {
+            let (node, newest) = (versions.commits.get(&one.id), one.commits.last());
+            json!({
+                "name": one.branch.name, "head": one.id, "committed": node.is_some_and(Node::is_committed),
+                "from": one.branch.from, "commits": one.commits.len(),
+                "message": newest.map(|commit| &commit.message), "time": newest.and_then(|commit| commit.seconds),
+            })
         })
         .collect();
     inventory.attributes = json!({

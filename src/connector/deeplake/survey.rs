@@ -149,7 +149,7 @@ fn four(log: &Log, mut commits: BTreeMap<String, Vec<Commit>>) -> Vec<BranchRepo
 }
 
 /// The commits of each branch, from its newest node back to where it began on another one.
-fn three(versions: &Versions) -> Vec<BranchReport> {
+pub(super) fn three(versions: &Versions) -> Vec<BranchReport> {
     let of_branch = |name: &str, head: &str| {
         let (mut commits, mut at, mut from) = (Vec::new(), Some(head.to_owned()), None);
         // A ring of parents, which somebody may have written, ends here.

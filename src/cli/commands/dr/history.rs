@@ -1,21 +1,35 @@
-//! `dr history`: branches, tags and commits of datasets in a backup.
+//! `dr history`, and `ls --commits`: branches, tags and commits of datasets in a backup.
 
 use super::{backup_id, place::Setup};
 use crate::{
     cli::{
         context::Context,
-        exit::{Failure, Status},
+        exit::{Failure, Status, usage},
         show::{brief, render, safe, table},
         units::show_time,
     },
     ops::datasets::datasets,
     record::Timestamp,
+    repo::{Repository, Snapshot},
 };
 
 pub(super) fn run(backup: &str, dataset: Option<&str>, setup: &Setup, context: &Context) -> Result<Status, Failure> {
     let repo = setup.open(context)?;
     let snapshot = backup_id::find(&repo, backup)?;
-    let reports = datasets(&repo, &snapshot, dataset, &context.reporter)?;
+    commits(&repo, &snapshot, dataset, context)
+}
+
+/// Every commit of the datasets of a snapshot, or of one of them.
+pub(in crate::cli::commands) fn commits(
+    repo: &Repository,
+    snapshot: &Snapshot,
+    dataset: Option<&str>,
+    context: &Context,
+) -> Result<Status, Failure> {
+    if snapshot.source().connector != "deeplake" {
+        return Err(usage(format!("{} is no source of datasets: only those have commits", snapshot.source().url)));
+    }
+    let reports = datasets(repo, snapshot, dataset, &context.reporter)?;
     context.reporter.finish();
     if context.json {
         context.out.json(&reports);

@@ -20,6 +20,7 @@ use crate::cli::{
     exit::{Failure, Status},
 };
 use clap::{Args, Subcommand, ValueEnum};
+pub(super) use history::commits;
 use place::Setup;
 use std::path::PathBuf;
 

@@ -23,7 +23,7 @@ fn once(room: &Room, url: &str) -> Ran {
 }
 
 /// A moment at which nothing is under way, by the server's clock, and what there is.
-fn moment(client: &mut Client) -> (i64, Vec<(String, Vec<String>)>) {
+pub fn moment(client: &mut Client) -> (i64, Vec<(String, Vec<String>)>) {
     let sql = "SELECT pg_sleep(0.005), (extract(epoch FROM clock_timestamp()) * 1000)::int8";
     let millis = client.query_one(sql, &[]).unwrap().get(1);
     let found = contents(client);
@@ -32,7 +32,7 @@ fn moment(client: &mut Client) -> (i64, Vec<(String, Vec<String>)>) {
 }
 
 /// What a moment shows when it is restored.
-fn restored(cluster: &Cluster, room: &Room, name: &str, at: &str) -> Vec<(String, Vec<String>)> {
+pub fn restored(cluster: &Cluster, room: &Room, name: &str, at: &str) -> Vec<(String, Vec<String>)> {
     let mut copy = cluster.database(name);
     let ran = room.run(&["restore", at, &cluster.url(name)]);
     // What a stream does not tell is said again.
@@ -44,7 +44,7 @@ fn restored(cluster: &Cluster, room: &Room, name: &str, at: &str) -> Vec<(String
 }
 
 #[track_caller]
-fn assert_same(was: &[(String, Vec<String>)], is: &[(String, Vec<String>)], when: &str) {
+pub fn assert_same(was: &[(String, Vec<String>)], is: &[(String, Vec<String>)], when: &str) {
     assert_eq!(was.len(), is.len(), "{when}");
     for (was, is) in was.iter().zip(is) {
         assert!(was == is, "{when}, {}: {:.600?} is {:.600?}", was.0, was.1, is.1);

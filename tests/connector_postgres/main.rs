@@ -15,6 +15,8 @@ mod histories;
 mod hostile;
 mod live;
 mod mini;
+mod odd;
+mod standby;
 mod steps;
 mod whole;
 

@@ -36,6 +36,9 @@ pub(super) struct Attributes {
     /// Materialised views that hold rows, as SQL names them, in the order in which they were made.
     #[serde(default)]
     pub(super) materialised: Vec<String>,
+    /// What is said of large objects, by their numbers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) object_comments: Vec<(u32, String)>,
     /// Which `pg_dump` gave the definitions, if one did.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) dumped_by: Option<String>,

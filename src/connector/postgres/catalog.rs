@@ -136,7 +136,7 @@ pub(super) fn tables(client: &mut Client, selection: &Selection, object: &str) -
             rows: row.get::<_, i64>(11).unsigned_abs(),
             pages: 0,
             has_toast: false,
-            condition: condition.map(|text| text.strip_prefix("WHERE ").map_or(text.clone(), str::to_owned)),
+            condition: condition.map(|text| without_where(&text).to_owned()),
             populated: row.get(14),
             columns: Vec::new(),
             key: Vec::new(),
@@ -145,6 +145,18 @@ pub(super) fn tables(client: &mut Client, selection: &Selection, object: &str) -
     }
     selection.check(&all_names, object)?;
     Ok(found)
+}
+
+/// A condition as an extension writes it, in whatever case, without the word that it begins with.
+fn without_where(text: &str) -> &str {
+    match text.split_at_checked(5) {
+        Some((word, rest))
+            if word.eq_ignore_ascii_case("where") && !rest.starts_with(|c: char| c.is_alphanumeric() || c == '_') =>
+        {
+            rest
+        }
+        _ => text,
+    }
 }
 
 /// Asks how large tables are; waits for whoever locks them.

@@ -45,6 +45,18 @@ pub(super) fn define(
     Err(writing(&format!("{object} ({})", shortened(statement)), &error))
 }
 
+/// Whether a statement makes an event trigger, or says something of one. They come last of all: what they do is meant for those who
+/// use the database, and one that forbids definitions would let no restore end.
+pub(super) fn is_of_event_trigger(statement: &str) -> bool {
+    let mut words = statement.split_whitespace();
+    match words.next() {
+        Some("CREATE" | "ALTER") => {}
+        Some("COMMENT" | "SECURITY") => drop(words.by_ref().find(|word| *word == "ON")),
+        _ => return false,
+    }
+    words.next() == Some("EVENT") && words.next() == Some("TRIGGER")
+}
+
 /// Of text that is no statement.
 pub(super) fn refused(reason: String) -> ConnectorError {
     ConnectorError::Mismatch { object: "the snapshot's definitions".to_owned(), reason }
@@ -68,4 +80,26 @@ fn is_aside(statement: &str) -> bool {
     ["GRANT", "REVOKE", "COMMENT", "SECURITY"].contains(&first)
         || statement.starts_with("ALTER DEFAULT PRIVILEGES")
         || (first == "ALTER" && statement.contains(" OWNER TO "))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_concerns_event_triggers_is_told_from_the_rest() {
+        for yes in [
+            "CREATE EVENT TRIGGER e ON sql_drop\n   EXECUTE FUNCTION public.f()",
+            "ALTER EVENT TRIGGER e OWNER TO postgres",
+            "ALTER EVENT TRIGGER e DISABLE",
+            "COMMENT ON EVENT TRIGGER e IS 'x'",
+        ] {
+            assert!(is_of_event_trigger(yes), "{yes}");
+        }
+        for no in
+            ["CREATE TRIGGER event BEFORE INSERT ON t", "COMMENT ON TABLE t IS 'ON EVENT TRIGGER'", "SELECT 1", ""]
+        {
+            assert!(!is_of_event_trigger(no), "{no}");
+        }
+    }
 }

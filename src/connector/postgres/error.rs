@@ -93,9 +93,10 @@ fn of(object: &str, error: &Error, other: fn(String, String) -> ConnectorError) 
 pub(super) fn concerns_rows(error: &Error) -> bool {
     // Data exceptions, integrity constraint violations, WITH CHECK OPTION, what triggers raise, limits of one value.
     let classes = ["22", "23", "44", "P0", "54"];
-    error
-        .code()
-        .is_some_and(|code| classes.contains(&&code.code()[..2]) || code.code() == "42804" || code.code() == "0A000")
+    // Values that name what is not there (`regclass` of an index that comes later, roles, schemas), and binary forms that the server
+    // writes and does not read.
+    let codes = ["42804", "0A000", "42P01", "42883", "42704", "42602", "3F000", "XX000"];
+    error.code().is_some_and(|code| classes.contains(&&code.code()[..2]) || codes.contains(&code.code()))
 }
 
 /// Whether another row holds what is to be unique.

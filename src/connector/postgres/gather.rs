@@ -4,6 +4,7 @@ use super::{
     attributes::{Attributes, Extension, Sequence},
     catalog::Table,
     client::{Client, Facts, Server},
+    define::attempt,
     error,
     names::{collection, literal},
 };
@@ -97,6 +98,31 @@ pub(super) fn large_objects(client: &mut Client, server: &Server) -> Result<u64,
     let row = client.query_one("SELECT count(*) FROM pg_largeobject_metadata", &[]);
     let row = row.map_err(|error| error::reading(&server.shown(), &error))?;
     Ok(row.get::<_, i64>(0).unsigned_abs())
+}
+
+/// What is said of large objects; `pg_dump` tells it only together with their content.
+pub(super) fn object_comments(client: &mut Client, server: &Server) -> Result<Vec<(u32, String)>, ConnectorError> {
+    let sql = "SELECT objoid, description FROM pg_description WHERE classoid = 'pg_largeobject'::regclass ORDER BY 1";
+    let rows = client.query(sql, &[]).map_err(|error| error::reading(&server.shown(), &error))?;
+    Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
+}
+
+/// Says of large objects that are there what was said of them; gives what could not be said.
+pub(super) fn comment_objects(
+    client: &mut Client,
+    comments: &[(u32, String)],
+    object: &str,
+) -> Result<Vec<String>, ConnectorError> {
+    let mut missing = Vec::new();
+    for (oid, comment) in comments {
+        let sql = "SELECT EXISTS (SELECT 1 FROM pg_largeobject_metadata WHERE oid = $1)";
+        let is_there = client.query_one(sql, &[oid]).map_err(|error| error::writing(object, &error))?.get::<_, bool>(0);
+        let sql = format!("COMMENT ON LARGE OBJECT {oid} IS {}", literal(comment));
+        if is_there && let Err(error) = attempt(client, &sql, object)? {
+            missing.push(format!("the comment on large object {oid}: {}", error::said(&error)));
+        }
+    }
+    Ok(missing)
 }
 
 /// The statement that sets a sequence; forward only where it must not be set back.

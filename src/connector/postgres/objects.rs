@@ -1,6 +1,7 @@
 //! Large objects as records.
 
 use super::{
+    catalog::UNREADABLE,
     error,
     plan::put_part,
     shared::{Lent, Shared},
@@ -10,6 +11,7 @@ use crate::{
     record::{KeyPart, KeyRange, Meta, RecordBatch, RecordStream, RowHead, Shape, StreamError, StreamedValue, Tag},
 };
 use std::{
+    collections::VecDeque,
     io::{self, Read},
     sync::Arc,
 };
@@ -38,7 +40,15 @@ struct Listed {
     oid: u32,
     owner: String,
     acl: Option<String>,
+    may_read: bool,
 }
+
+/// Objects behind one, with their owners and rights, and whether this user may read them: the server has no function that says it.
+const LIST: &str = "SELECT o.oid, pg_get_userbyid(o.lomowner)::text, o.lomacl::text, \
+    current_setting('lo_compat_privileges')::bool OR coalesce((SELECT u.rolsuper FROM pg_roles u WHERE u.rolname = current_user), false) \
+    OR EXISTS (SELECT 1 FROM aclexplode(coalesce(o.lomacl, acldefault('L', o.lomowner))) a \
+        WHERE a.privilege_type = 'SELECT' AND (a.grantee = 0 OR pg_has_role(a.grantee, 'USAGE'))) \
+    FROM pg_largeobject_metadata o WHERE o.oid::int8 > $1 ORDER BY o.oid LIMIT $2";
 
 /// The large objects of a range.
 pub(super) struct ObjectStream {
@@ -48,22 +58,32 @@ pub(super) struct ObjectStream {
     behind: i64,
     listed: std::vec::IntoIter<Listed>,
     ended: bool,
+    /// Objects that may not be read: what the parent holds of them stands.
+    unread: VecDeque<KeyRange>,
 }
 
 impl ObjectStream {
     pub(super) fn new(shared: Arc<Shared>, range: &KeyRange) -> Self {
-        Self { shared, shape: shape(), range: range.clone(), behind: -1, listed: Vec::new().into_iter(), ended: false }
+        Self {
+            shared,
+            shape: shape(),
+            range: range.clone(),
+            behind: -1,
+            listed: Vec::new().into_iter(),
+            ended: false,
+            unread: VecDeque::new(),
+        }
     }
 
     fn list(&mut self) -> Result<(), ConnectorError> {
         let mut client = self.shared.beside()?;
-        let sql = "SELECT oid, pg_get_userbyid(lomowner)::text, lomacl::text FROM pg_largeobject_metadata \
-                   WHERE oid::int8 > $1 ORDER BY oid LIMIT $2";
         let rows =
-            client.query(sql, &[&self.behind, &LISTED]).map_err(|error| error::reading("large objects", &error))?;
+            client.query(LIST, &[&self.behind, &LISTED]).map_err(|error| error::reading("large objects", &error))?;
         self.ended = (rows.len() as i64) < LISTED;
-        let listed: Vec<Listed> =
-            rows.iter().map(|row| Listed { oid: row.get(0), owner: row.get(1), acl: row.get(2) }).collect();
+        let listed: Vec<Listed> = rows
+            .iter()
+            .map(|row| Listed { oid: row.get(0), owner: row.get(1), acl: row.get(2), may_read: row.get(3) })
+            .collect();
         self.behind = listed.last().map_or(self.behind, |last| i64::from(last.oid));
         self.listed = listed.into_iter();
         Ok(())
@@ -91,6 +111,11 @@ impl RecordStream for ObjectStream {
             if !self.range.contains(&key) {
                 continue;
             }
+            if !one.may_read {
+                self.shared.name_unusable(format!("large object {}: {UNREADABLE}", one.oid));
+                self.unread.push_back(KeyRange::only(&key));
+                continue;
+            }
             let head = RowHead { key: &key, meta: Meta::default() };
             let first = piece(&mut self.shared.beside()?, one.oid, 0)?;
             let acl = |out: &mut crate::record::CellWriter<'_>| {
@@ -111,6 +136,10 @@ impl RecordStream for ObjectStream {
             }
         }
         Ok(!batch.is_empty())
+    }
+
+    fn unread(&mut self) -> Option<KeyRange> {
+        self.unread.pop_front()
     }
 }
 

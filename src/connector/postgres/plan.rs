@@ -18,6 +18,9 @@ use std::sync::Arc;
 /// A larger value is fetched in pieces.
 pub(super) const LARGE_BYTES: u64 = 1 << 20;
 
+/// Expressions that one statement may ask for.
+const MAX_TARGETS: usize = 1664;
+
 /// Bytes of the hash by which rows without a key are told apart.
 const HASH_BYTES: usize = 16;
 
@@ -107,9 +110,14 @@ impl Plan {
     /// The statement that reads the rows of a range of pages, of which a further condition may hold.
     pub(super) fn copy_out(&self, pages: (u64, Option<u64>), further: Option<&str>) -> String {
         let mut list = vec![if self.table.is_heap { "ctid".to_owned() } else { "NULL::pg_catalog.tid".to_owned() }];
-        for &at in &self.large {
+        let sizes = self.large.iter().map(|&at| {
             let size = self.size_of(at);
-            list.push(format!("CASE WHEN ({size}) > {LARGE_BYTES} THEN ({size})::pg_catalog.int8 END"));
+            format!("CASE WHEN ({size}) > {LARGE_BYTES} THEN ({size})::pg_catalog.int8 END")
+        });
+        if self.packs_sizes() {
+            list.push(format!("ARRAY[{}]", sizes.collect::<Vec<_>>().join(", ")));
+        } else {
+            list.extend(sizes);
         }
         for at in 0..self.table.columns.len() {
             let value = self.value(at);
@@ -194,12 +202,22 @@ impl Plan {
         row.field(0).unwrap_or_default().iter().fold(0, |place, byte| place << 8 | u64::from(*byte))
     }
 
+    /// Whether a table has so many columns that the lengths of large values come as one array.
+    fn packs_sizes(&self) -> bool {
+        1 + self.large.len() + self.table.columns.len() > MAX_TARGETS
+    }
+
     fn field<'a>(&self, row: &CopyRow<'a>, column: usize) -> Option<&'a [u8]> {
-        row.field(1 + self.large.len() + column)
+        let sizes = if self.packs_sizes() { 1 } else { self.large.len() };
+        row.field(1 + sizes + column)
     }
 
     /// The values of a row that are not in it.
     fn large_values(&self, row: &CopyRow<'_>) -> Vec<(usize, u64)> {
+        if self.packs_sizes() {
+            let sizes = row.field(1).and_then(array_of_sizes).unwrap_or_default();
+            return self.large.iter().zip(sizes).filter_map(|(&column, size)| Some((column, size?))).collect();
+        }
         let size = |(at, column): (usize, &usize)| {
             let bytes = row.field(1 + at)?;
             Some((*column, u64::from_be_bytes(bytes.try_into().ok()?)))
@@ -309,6 +327,25 @@ impl Plan {
     pub(super) fn cells_of<'a>(&self, value: &'a [u8]) -> Option<Vec<Cell<'a>>> {
         self.shape.cells(value).collect::<Result<_, _>>().ok()
     }
+}
+
+/// The elements of an array of `int8` of one dimension, in its binary form.
+fn array_of_sizes(bytes: &[u8]) -> Option<Vec<Option<u64>>> {
+    // Dimensions, whether there are NULLs, the element's type; the length and the first number of the one dimension.
+    let mut rest = bytes.get(20..)?;
+    let mut sizes = Vec::new();
+    while !rest.is_empty() {
+        let (len, behind) = rest.split_first_chunk::<4>()?;
+        rest = behind;
+        if *len == [0xff; 4] {
+            sizes.push(None);
+            continue;
+        }
+        let (size, behind) = rest.split_first_chunk::<8>()?;
+        rest = behind;
+        sizes.push(Some(u64::from_be_bytes(*size)));
+    }
+    Some(sizes)
 }
 
 /// Appends a part of a `typed` key.

@@ -173,6 +173,7 @@ impl PostgresSource {
         let objects =
             if found.selection.wants_large_objects() { gather::large_objects(&mut leader, &self.server)? } else { 0 };
         if objects > 0 {
+            attributes.object_comments = gather::object_comments(&mut leader, &self.server)?;
             collections.push(SourceCollection {
                 attributes: json!({ "format": FORMAT, "large_objects": true }),
                 estimated_records: objects,
@@ -268,6 +269,12 @@ impl Found {
         let all = catalog::tables(leader, &selection, &object)?;
         let (mut notes, mut missing) = (Vec::new(), Vec::new());
         let mut tables = Vec::new();
+        if replica {
+            notes.push(played(leader).map_err(fail)?);
+        }
+        for sequence in all.iter().filter(|table| table.kind == 'S' && !table.may_read) {
+            missing.push(format!("the value of sequence {}: {}", sequence.collection(), catalog::UNREADABLE));
+        }
         for table in all.iter().filter(|table| matches!(table.kind, 'r' | 'f')) {
             let name = table.collection();
             if table.kind == 'f' {
@@ -326,6 +333,28 @@ impl Found {
             stamps,
         }))
     }
+}
+
+/// What state of its primary a replica shows.
+fn played(leader: &mut Client) -> Result<String, postgres::Error> {
+    let sql = "SELECT to_char(pg_last_xact_replay_timestamp(), 'YYYY-MM-DD HH24:MI:SS TZ'), pg_is_wal_replay_paused(), \
+               (pg_last_wal_receive_lsn() - pg_last_wal_replay_lsn())::int8, EXISTS (SELECT 1 FROM pg_stat_get_wal_receiver() r WHERE r.pid IS NOT NULL)";
+    let row = leader.query_one(sql, &[])?;
+    let upto = match row.get::<_, Option<String>>(0) {
+        Some(time) => format!("the last commit that it had played is of {time}"),
+        None => "it had played no commit since it began".to_owned(),
+    };
+    let mut words =
+        format!("it is a replica, and what it shows is read, which may be older than its primary's state: {upto}");
+    if row.get::<_, bool>(1) {
+        words.push_str("; its replay is paused");
+    } else if let Some(bytes) = row.get::<_, Option<i64>>(2).filter(|bytes| *bytes > 0) {
+        words.push_str(&format!("; {bytes} bytes of log wait to be played"));
+    }
+    if !row.get::<_, bool>(3) {
+        words.push_str("; it is not connected to its primary");
+    }
+    Ok(words)
 }
 
 /// Whether the columns that the snapshot names are there under these names now: rows are read by the names of columns, and

@@ -6,10 +6,10 @@ use super::{
     catalog::KeyKind,
     client::{Client, Facts, PLAN_AS_USUAL, Server},
     commit::commit,
-    define::{attempt, define},
+    define::{self, attempt, define},
     error::{reading, said, writing},
     fit::{check_fit, create_table, find},
-    gather::set_sequence,
+    gather::{comment_objects, set_sequence},
     lobs::ObjectWriter,
     marker, names,
     plan::Plan,
@@ -340,6 +340,10 @@ impl PostgresTargetSession {
                 let _ = self.attempt(&set_sequence(&sequence, true))?;
             }
         }
+        if self.plan.collections.iter().any(is_objects) {
+            let comments = std::mem::take(&mut self.attributes.object_comments);
+            self.missing.extend(comment_objects(&mut self.client, &comments, &self.object)?);
+        }
         if !self.whole {
             return Ok(());
         }
@@ -349,13 +353,17 @@ impl PostgresTargetSession {
         }
         self.run(PLAN_AS_USUAL)?;
         let after = std::mem::take(&mut self.attributes.after);
-        for statement in script::statements(&after) {
+        let is_last = |statement: &script::Statement<'_>| {
+            statement.as_ref().is_ok_and(|statement| define::is_of_event_trigger(statement))
+        };
+        let (last, statements): (Vec<_>, Vec<_>) = script::statements(&after).into_iter().partition(is_last);
+        for statement in statements {
             self.define(statement, true)?;
         }
         for view in std::mem::take(&mut self.attributes.materialised) {
             self.define(Ok(&format!("REFRESH MATERIALIZED VIEW {view}")), true)?;
         }
-        Ok(())
+        last.into_iter().try_for_each(|statement| self.define(statement, true))
     }
 }
 

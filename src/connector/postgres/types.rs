@@ -10,6 +10,13 @@ const FIRST_OWN: u32 = 16_384;
 /// Types whose values are numbers of the catalog, and `xml`, whose binary form is not the text that is stored.
 const AS_TEXT: [u32; 12] = [24, 142, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191];
 
+/// `tsquery`: the server does not read the binary form that it writes of an empty one.
+const TSQUERY: u32 = 3615;
+
+/// As SQL writes that type, and the binary form of its empty value.
+pub(super) const TSQUERY_TEXT: &str = "tsquery";
+pub(super) const EMPTY_TSQUERY: [u8; 4] = [0; 4];
+
 const DEEPEST: usize = 64;
 
 /// How a column's values become cells.
@@ -106,6 +113,9 @@ impl Types {
 
     /// How values of a type become cells.
     pub(super) fn form(&self, oid: u32) -> Form {
+        if oid == TSQUERY {
+            return Form::Cast;
+        }
         let base = self.base(oid);
         match base {
             16 => return Form::Bool,

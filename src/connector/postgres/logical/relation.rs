@@ -7,7 +7,7 @@ use crate::connector::postgres::{
     cell::PartKind,
     copy::CopyRow,
     plan::{Made, Plan, numbered},
-    types::{Form, Types},
+    types::{EMPTY_TSQUERY, Form, TSQUERY_TEXT, Types},
 };
 use crate::record::Shape;
 use std::sync::Arc;
@@ -157,6 +157,9 @@ impl Told {
                     None
                 }
                 Field::Text(value) if is_cast => Some(value),
+                Field::Binary(value) if is_cast && column.type_text == TSQUERY_TEXT && value == EMPTY_TSQUERY => {
+                    Some(&[][..])
+                }
                 Field::Binary(value) if is_cast => {
                     owned = text(&column.type_text, value)?;
                     Some(owned.as_slice())

@@ -8,7 +8,7 @@ use crate::connector::{
     ConnectorError,
     postgres::{
         client::Client,
-        define::{is_there, refused, shortened},
+        define::{is_of_event_trigger, is_there, refused, shortened},
         error::{said, writing},
         marker::{self, Done},
     },
@@ -115,11 +115,14 @@ pub(super) struct After<'a> {
 }
 
 impl After<'_> {
-    /// Makes what a script describes, and materialised views after it.
-    pub(super) fn run(&mut self, text: &str, views: &[String]) -> Result<(), ConnectorError> {
+    /// Makes what a script describes, and materialised views after it; gives the statements that are left for the end.
+    pub(super) fn run<'t>(&mut self, text: &'t str, views: &[String]) -> Result<Vec<&'t str>, ConnectorError> {
         let order = Order::of(text).map_err(refused)?;
         let settings = self.settings(&order.settings)?;
         let refreshes: Vec<String> = views.iter().map(|view| format!("REFRESH MATERIALIZED VIEW {view}")).collect();
+        let is_last = |at: usize, sql: &str| is_of_event_trigger(sql) && !self.is_done(STATEMENT, at);
+        let last = order.steps.iter().enumerate().filter(|(at, step)| is_last(*at, step.sql));
+        let last = last.map(|(_, step)| step.sql).collect();
         let mut steps = order.steps;
         steps.extend(refreshes.iter().map(|sql| Step { sql, settings: order.settings.len(), kind: Kind::Other }));
         let of = |step: &Step<'_>| Arc::clone(&settings[step.settings]);
@@ -150,7 +153,7 @@ impl After<'_> {
         for (at, step) in steps.iter().enumerate().skip(first_foreign) {
             self.in_order(at, step, &of(step), failed.get(&at), takes(step))?;
         }
-        Ok(())
+        Ok(last)
     }
 
     /// What is set before each statement, by how many settings stand before it. Those that this server does not know are left out.
@@ -191,7 +194,7 @@ impl After<'_> {
         early: Option<&Trouble>,
         takes: bool,
     ) -> Result<(), ConnectorError> {
-        if self.is_done(STATEMENT, at) {
+        if self.is_done(STATEMENT, at) || is_of_event_trigger(step.sql) {
             return Ok(());
         }
         let task = |kind, sql: &str| {

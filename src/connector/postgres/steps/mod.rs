@@ -14,7 +14,7 @@ use super::{
     define::{attempt, define},
     error::{reading, said, writing},
     fit::check_fit,
-    gather::set_sequence,
+    gather::{comment_objects, set_sequence},
     marker::{self, Done, Marker},
     names,
     plan::Plan,
@@ -125,6 +125,8 @@ impl Steps {
                 self.missing.push(format!("the value of sequence {name}: {}", said(&error)));
             }
         }
+        let comments = &self.ground.attributes.object_comments;
+        self.missing.extend(comment_objects(&mut self.lead, comments, &self.object)?);
         self.lead.batch_execute("COMMIT").map_err(|error| self.fail(&error))
     }
 
@@ -285,7 +287,7 @@ impl TargetSession for Steps {
         let collections = &self.ground.plan.collections;
         let sizes = collections.iter().filter_map(|one| Some((place(&one.name)?, one.records))).collect();
         let attributes = &self.ground.attributes;
-        After {
+        let last = After {
             lead: &mut self.lead,
             crew: &self.crew,
             object: &self.object,
@@ -298,7 +300,12 @@ impl TargetSession for Steps {
         .run(&attributes.after, &attributes.materialised)?;
         self.crew.dismiss();
         self.lead.batch_execute("BEGIN").map_err(|error| self.fail(&error))?;
+        // Event triggers that were there before are not for what this restore made for itself; who may not set this has them run.
+        let _ = attempt(&mut self.lead, "SET LOCAL session_replication_role = replica", &self.object)?;
         self.lead.batch_execute(&marker::end()).map_err(|error| self.fail(&error))?;
+        for statement in last {
+            define(&mut self.lead, Ok(statement), true, &self.object, &mut self.missing)?;
+        }
         commit(&mut self.lead, &self.ground.server, &self.object)?;
         let mut notes = std::mem::take(&mut self.notes);
         notes.extend(["statistics are not restored: ANALYZE makes them anew".to_owned()]);

@@ -204,3 +204,29 @@ fn names_cannot_play_tricks_with_a_terminal() {
         assert!(ran.out.contains("\\u{1b}"), "{ran:?}");
     }
 }
+
+#[test]
+fn what_a_repository_costs_goes_by_the_table_that_is_given() {
+    let world = World::new();
+    many_rows(&world, "a.db", 5);
+    world.backup(&["sqlite:a.db"]);
+    let stored = world.json(&["stats"])["stored_bytes"].as_u64().unwrap();
+    let priced = |per_gb: u64| {
+        let text = json!({ "currency": "XTS", "classes": { "LOCAL": { "per_gb_month": per_gb } } });
+        std::fs::write(world.path("prices.json"), text.to_string()).unwrap();
+        world.json(&["stats", "--cost", "--prices", "prices.json"])
+    };
+    let (one, ten) = (priced(1_000_000), priced(10_000_000));
+    assert_eq!(one["currency"], "XTS");
+    let month = |costs: &Json| costs["month"].as_f64().unwrap();
+    assert!(month(&one) > 0.0 && (month(&ten) / month(&one) - 10.0).abs() < 1e-6, "{one} {ten}");
+    let bytes = one["classes"][0]["bytes"].as_u64().unwrap();
+    assert!(bytes >= stored, "{bytes} of {stored}");
+    // A class that the table does not know is named, and so is a table that is none.
+    world.run(&["stats", "--cost", "--prices", "prices.json", "--cost-class", "NONE"]).fails(3, &["NONE"]);
+    std::fs::write(world.path("prices.json"), "{").unwrap();
+    world.run(&["stats", "--cost", "--prices", "prices.json"]).fails(2, &["the table of prices"]);
+    let printed = world.ok(&["stats", "--print-prices"]);
+    std::fs::write(world.path("own.json"), &printed.out).unwrap();
+    assert_eq!(world.json(&["stats", "--cost", "--prices", "own.json"]), world.json(&["stats", "--cost"]));
+}

@@ -51,6 +51,27 @@ impl Service {
         serde_json::from_slice(&output.stdout).unwrap_or_else(|_| Json::String(said.into_owned()))
     }
 
+    /// Runs the program itself on the repository of backups; gives its document.
+    fn verb(&self, arguments: &[&str]) -> Json {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_rekeep"));
+        command.env_clear().envs(self.variables.iter().cloned()).current_dir(self.dir.path());
+        let place = self.variables.iter().find(|(name, _)| name == "BACKUP_PATH").unwrap();
+        let output = command.args(["-r", &place.1, "--json"]).args(arguments).output().unwrap();
+        let said = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(0), "{arguments:?}: {said}");
+        serde_json::from_slice(&output.stdout).unwrap()
+    }
+
+    /// Damages values in the largest pack.
+    fn damage_a_pack(&self) {
+        let packs = files(&self.path("backups/packs"));
+        let (name, mut bytes) = packs.into_iter().max_by_key(|(_, bytes)| bytes.len()).unwrap();
+        let middle = bytes.len() / 2;
+        bytes[middle..middle + 10_000].iter_mut().for_each(|byte| *byte ^= 255);
+        fs::write(self.path("backups/packs").join(name), bytes).unwrap();
+        fs::remove_dir_all(self.path("cache")).unwrap();
+    }
+
     fn create(&self, kind: &str) -> Json {
         self.ends(0, &["create", "--type", kind])
     }
@@ -71,6 +92,9 @@ fn the_first_backup_makes_the_repository_only_with_a_password_and_says_the_line_
     service.set("REKEEP_PASSWORD", "secret");
     let created = service.create("full");
     assert!(text(&created["recovery_key"]).len() > 20 && text(&created["status"]) == "completed");
+    let config = fs::read_to_string(service.path("backups/rekeep.json")).unwrap();
+    let config: Json = serde_json::from_str(config.lines().next().unwrap()).unwrap();
+    assert_eq!(config["suite"], 2, "AES-256");
     let id = text(&created["backup_id"]);
     let parts: Vec<&str> = id.split('_').collect();
     assert!(
@@ -215,24 +239,104 @@ fn proofs_are_kept_and_shown_and_damage_is_found() {
 }
 
 #[test]
-fn cleanup_needs_a_rule_and_leaves_the_last_good_one() {
+fn what_is_damaged_is_told_by_every_command_and_what_is_left_comes_back() {
+    let service = Service::new();
+    let mut made = service.made("acme/one");
+    for at in 0..8_u8 {
+        // Of which nothing can be saved by packing.
+        let bytes: Vec<u8> =
+            (0..1600_u32).flat_map(|n| *blake3::hash(&[&[at][..], &n.to_le_bytes()].concat()).as_bytes()).collect();
+        made.commit(&[(&format!("b{at}"), &bytes)]);
+    }
+    let id = text(&service.create("full")["backup_id"]).to_owned();
+    service.damage_a_pack();
+    let verified = service.ends(1, &["verify", &id]);
+    assert_eq!(verified["ok"], false, "{verified}");
+    assert!(verified["findings"].as_array().unwrap().iter().any(|one| text(one).contains("damaged")), "{verified}");
+    assert!(service.ends(0, &["list"])[0]["tested"].to_string().contains("verified:"), "the result is kept");
+    let refused = service.ends(1, &["restore", &id, "--target", "back"]);
+    assert!(text(&refused).contains("nothing was written") && !service.path("back").exists(), "{refused}");
+    let rest = service.ends(3, &["restore", &id, "--target", "back", "--no-verify"]);
+    assert_eq!(rest["status"], "incomplete", "{rest}");
+    assert!(rest["missing"].as_array().unwrap().iter().any(|one| text(one).contains("is damaged")), "{rest}");
+    let whole = |one: &Json| text(&one["status"]) == "restored";
+    assert!(!rest["datasets"].as_array().unwrap().iter().any(whole), "{rest}");
+    service.ends(1, &["test-restore", &id]);
+}
+
+#[test]
+fn branches_tags_and_commits_are_listed() {
+    let service = Service::new();
+    let mut made = service.made("acme/docs");
+    (0..3).for_each(|number| made.commit(&[(&format!("a{number}"), b"1")]));
+    let second = "0000000002m00000000";
+    made.meta(2, &format!(r#"{{"createBranch":{{"id":"5e","name":"side","parent":"{MAIN}","version":"{second}"}}}}"#));
+    fs::create_dir_all(made.branch("5e")).unwrap();
+    made.commit_on("5e", 1, &[("side", b"2")]);
+    made.meta(
+        3,
+        &format!(r#"{{"createTag":{{"id":"1","name":"good","branch_id":"5e","version":"0000000001m00000000"}}}}"#),
+    );
+    make_nodes(&service.path("lake/acme/three"), &["one", "two"]);
+    service.create("full");
+    let listed = service.verb(&["ls", "latest"]);
+    let docs = &listed[0]["dataset"];
+    let branch = |at: usize| (text(&docs["branches"][at]["name"]), docs["branches"][at]["commits"].as_u64().unwrap());
+    assert_eq!((&docs["version"], branch(0), branch(1)), (&4.into(), ("main", 3), ("side", 1)), "{listed}");
+    assert_eq!(
+        (text(&docs["branches"][1]["from"]), text(&docs["branches"][0]["head"])),
+        ("main", "0000000003m00000000")
+    );
+    assert_eq!(text(&docs["branches"][0]["message"]), "c3");
+    assert_eq!(docs["branches"][0]["time"].as_i64(), Some(made.seconds * 1000));
+    assert_eq!((text(&docs["tags"][0]["name"]), text(&docs["tags"][0]["branch"])), ("good", "side"));
+    let three = &listed[1]["dataset"];
+    assert_eq!((&three["version"], &three["branches"][0]["commits"]), (&3.into(), &2.into()), "{listed}");
+    assert_eq!((&three["branches"][0]["committed"], text(&three["branches"][0]["message"])), (&false.into(), "two"));
+    assert_eq!(service.verb(&["snapshots"])[0]["collections"], listed);
+    let commits = service.verb(&["ls", "latest", "acme/docs", "--commits"]);
+    let messages = commits[0]["branches"][0]["commits"].as_array().unwrap().iter().map(|one| text(&one["message"]));
+    assert_eq!(messages.collect::<Vec<_>>(), ["c1", "c2", "c3"]);
+}
+
+#[test]
+fn cleanup_needs_a_rule_drops_by_it_and_leaves_the_last_good_one() {
     let mut service = Service::new();
     let mut made = service.made("acme/docs");
-    made.commit(&[("a", b"1")]);
-    let good = text(&service.create("full")["backup_id"]).to_owned();
-    fs::remove_file(made.block("a")).unwrap();
-    // The parent is not asked for: what is missing is missing.
-    fs::rename(service.path("backups"), service.path("kept")).unwrap();
-    fs::rename(service.path("kept"), service.path("backups")).unwrap();
-    let partial = text(&service.ends(3, &["create", "--type", "incremental"])["backup_id"]).to_owned();
+    let mut good = Vec::new();
+    for name in ["a", "b", "c"] {
+        made.commit(&[(name, name.as_bytes())]);
+        good.push(text(&service.create("full")["backup_id"]).to_owned());
+    }
+    let expected = files(&service.path("lake"));
+    // The newest are not good.
+    let mut bad = Vec::new();
+    for _ in 0..2 {
+        made.commit(&[("d", b"d")]);
+        fs::remove_file(made.block("d")).unwrap();
+        bad.push(text(&service.ends(3, &["create", "--type", "incremental"])["backup_id"]).to_owned());
+    }
     assert!(text(&service.ends(2, &["cleanup"])).contains("BACKUP_RETENTION_DAYS"));
     service.set("BACKUP_RETENTION_DAILY", "1");
+    let names = |json: &Json| -> Vec<String> {
+        json.as_array()
+            .unwrap()
+            .iter()
+            .map(|one| one.as_str().unwrap_or_else(|| text(&one["backup_id"])).to_owned())
+            .collect()
+    };
     let plan = service.ends(0, &["cleanup", "--dry-run"]);
-    assert!(!plan["deleted"].as_array().unwrap().contains(&Json::from(good.clone())), "{plan}");
-    service.ends(0, &["cleanup"]);
-    let left = service.ends(0, &["list"]);
-    let left: Vec<&str> = left.as_array().unwrap().iter().map(|one| text(&one["backup_id"])).collect();
-    assert!(left.contains(&good.as_str()), "{left:?} {partial}");
+    assert_eq!(service.ends(0, &["list"]).as_array().unwrap().len(), 5, "a dry run drops nothing");
+    let done = service.ends(0, &["cleanup"]);
+    assert_eq!(plan["deleted"], done["deleted"]);
+    let (dropped, left) = (names(&done["deleted"]), names(&service.ends(0, &["list"])));
+    assert!(dropped.contains(&good[0]) && dropped.contains(&good[1]) && !dropped.contains(&good[2]), "{dropped:?}");
+    assert!(left.contains(&good[2]) && !left.contains(&good[0]) && !left.contains(&good[1]), "{left:?} of {bad:?}");
+    assert_eq!(left.len() + dropped.len(), 5);
+    service.ends(1, &["verify", &good[0]]);
+    service.ends(0, &["verify", &good[2]]);
+    service.ends(0, &["restore", &good[2], "--target", "back"]);
+    assert_eq!(files(&service.path("back")), expected);
 }
 
 #[test]
@@ -265,16 +369,21 @@ fn another_region_is_recovered_from_by_the_environment_alone() {
     service.made("acme/docs").commit(&[("a", b"1")]);
     let id = text(&service.create("full")["backup_id"]).to_owned();
     let expected = files(&service.path("lake"));
-    // The replica is a copy of the objects; the primary, the cache and the datasets are gone.
-    let copied = Command::new("cp").arg("-r").arg(service.path("backups")).arg(service.path("west")).status().unwrap();
-    assert!(copied.success());
+    let west = service.path("west").display().to_string();
+    service.verb(&["replicate", &west]);
+    // What came after the replica is lost with the primary; the cache and the datasets are gone too.
+    service.made("acme/late").commit(&[("a", b"1")]);
+    let late = text(&service.create("full")["backup_id"]).to_owned();
     for gone in ["backups", "cache", "lake"] {
         fs::remove_dir_all(service.path(gone)).unwrap();
     }
-    let west = service.path("west").display().to_string();
     service.set("BACKUP_PATH", &west);
     service.ends(0, &["restore", &id]);
     assert_eq!(files(&service.path("lake")), expected);
+    service.ends(1, &["restore", &late]);
+    // Backups go on there.
+    service.made("acme/docs").commit(&[("b", b"2")]);
+    assert_eq!(service.create("incremental")["type_done"], "incremental");
 }
 
 /// What a restore of a dataset says when it fails is about datasets.

@@ -3,6 +3,7 @@ import hashlib
 import json
 import os
 import sys
+import time
 
 import deeplake
 import numpy as np
@@ -111,6 +112,12 @@ def append(path):
     print(before + BATCH)
 
 
+def append_one(path):
+    dataset = deeplake.open(path, creds=CREDENTIALS)
+    dataset.append(batch(len(dataset), 1))
+    dataset.commit("one row")
+
+
 def race_make(path):
     dataset = deeplake.create(path, creds=CREDENTIALS)
     dataset.add_column("writer", deeplake.types.Int64())
@@ -161,6 +168,23 @@ def make3(path):
                 dataset.append(row3(number, photo))
         if message:
             dataset.commit(message)
+
+
+def write3(path, photo, stop):
+    """Writes rows, and commits now and then, until it is told to stop."""
+    dataset = deeplake.load(path, read_only=False, verbose=False)
+    print("writing", flush=True)
+    number = 0
+    while not os.path.exists(stop):
+        with dataset:
+            for _ in range(3):
+                dataset.append(row3(len(dataset), photo))
+        number += 1
+        if number % 4 == 0:
+            dataset.commit("more")
+        # So many rows are read again one by one.
+        time.sleep(0.1)
+    dataset.commit("last", allow_empty=True)
 
 
 def compare3(path):

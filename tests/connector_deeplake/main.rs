@@ -19,8 +19,9 @@ use rekeep::{
     },
     ops::{
         OpsError, Silent,
-        backup::{BackupOptions, BackupOutcome, backup},
+        backup::{Ask, BackupOptions, BackupOutcome, backup},
         restore::{RestoreOptions, RestoreOutcome, restore},
+        stats::stats,
     },
     record::SystemClock,
     repo::{InitOptions, OpenOptions, Repository, Snapshot, Storage, Unlock, keys::KdfParams},
@@ -118,6 +119,17 @@ fn datasets_of_all_tenants_come_back_file_by_file_without_locks() {
     let mut expected = files(&world.lake());
     assert!(expected.remove("acme/notes.txt").is_some());
     assert_eq!(files(&to), expected);
+    assert!(locks(&world.lake()) > 0);
+    assert_eq!(locks(&to), 0, "locks are nobody's there");
+}
+
+/// How many locks lie below a folder.
+fn locks(root: &Path) -> usize {
+    let below = |entry: fs::DirEntry| {
+        let path = entry.path();
+        if path.is_dir() { locks(&path) } else { usize::from(path.extension().is_some_and(|ext| ext == "lock")) }
+    };
+    fs::read_dir(root).unwrap().map(|entry| below(entry.unwrap())).sum()
 }
 
 #[test]
@@ -149,11 +161,22 @@ fn an_incremental_reads_what_a_commit_added_and_files_that_moved() {
     rest();
     made.commit(&[("new", b"one row")]);
     rest();
+    let before = stats(&world.repo).unwrap();
     let second = world.back_up();
     assert!(second.complete && second.parent == first.id);
     assert_eq!(second.stats.new, 2, "an entry and a block");
     assert!(second.stats.bytes_read < 20_000, "{}", second.stats.bytes_read);
-    assert!(second.stats.bytes_added < 200_000, "{}", second.stats.bytes_added);
+    let after = stats(&world.repo).unwrap();
+    let (chunk_bytes, packs) = (after.plain_bytes - before.plain_bytes, after.packs - before.packs);
+    assert!(chunk_bytes < 16_384 && (1..=2).contains(&packs), "{chunk_bytes} bytes of chunks in {packs} packs");
+    // Packs of the smallest size, and what lists them.
+    assert!(second.stats.bytes_added < 2 * 65_536 + 16_384, "{}", second.stats.bytes_added);
+
+    let full = BackupOptions { ask: Ask::Full, ..BackupOptions::default() };
+    let source = DeepLakeSource::new(&url(&world.lake()), DeepLakeOptions::default()).unwrap();
+    let full = backup(&world.repo, &source, &full, &Silent).unwrap();
+    let there: usize = files(&world.lake()).values().map(Vec::len).sum();
+    assert!(full.complete && full.stats.bytes_read >= there as u64, "{} of {there}", full.stats.bytes_read);
 
     // Each part of the condition: another size is named, another time, mode or file is read again.
     let block = made.block("n3");

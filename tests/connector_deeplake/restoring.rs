@@ -276,3 +276,29 @@ fn rows_that_are_staged_come_back_and_are_gone_where_the_log_is_cut() {
     assert!(restored.complete && restored.notes.iter().any(|note| note.contains("not committed")), "{restored:?}");
     assert!(!to.join("t/d/_deeplake_wal").exists());
 }
+
+#[test]
+fn ids_of_nodes_that_lead_elsewhere_write_and_remove_nothing_there() {
+    for id in ["../../../victim", "/tmp/x", "..", ".", "a/../../x", ""] {
+        let world = World::new();
+        let path = world.lake().join("t/d");
+        make_nodes(&path, &["one", "two"]);
+        let victim = world.dir.path().join("victim");
+        fs::create_dir_all(&victim).unwrap();
+        fs::write(victim.join("precious"), "1").unwrap();
+        let versions = path.join("version_control_info.json");
+        let text = fs::read_to_string(&versions).unwrap();
+        fs::write(&versions, text.replace("\"head\":", &format!("{id:?}:"))).unwrap();
+        let outcome = world.back_up();
+        let to = world.dir.path().join("back");
+        let restored = world.try_restore(&outcome, &to, DeepLakeTargetOptions::default(), &RestoreOptions::default());
+        let said = restored.map(|restored| (restored.complete, format!("{restored:?}")));
+        let is_named = said.as_ref().map_or_else(
+            |error| error.to_string().contains("has a name that none has"),
+            |(complete, said)| !complete && said.contains("has a name that none has"),
+        );
+        assert!(is_named, "{id:?}: {said:?}");
+        assert_eq!(fs::read(victim.join("precious")).unwrap(), b"1", "{id:?}");
+        assert_eq!(fs::read_dir(world.dir.path()).unwrap().count(), 5, "{id:?}: lake, repo, cache, victim, back");
+    }
+}

@@ -35,8 +35,9 @@ def version_3(path, version):
     for name in dataset.tensors:
         tensor = dataset[name]
         columns[name] = checksum(tensor[number].numpy() for number in range(len(tensor)))
-    # A node that is being written has the rows of its commit and may have more: that is no version to compare.
-    return {"rows": len(dataset), "version": None, "columns": columns}
+    # A node that is being written may have more than its commit: that is no version to compare.
+    version = None if dataset.has_head_changes else dataset.commit_id
+    return {"rows": len(dataset), "version": version, "columns": columns}
 
 
 reader = version_4 if hasattr(deeplake, "open_read_only") else version_3

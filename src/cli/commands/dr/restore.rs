@@ -26,6 +26,9 @@ use std::{
     path::{Path, PathBuf},
 };
 
+/// Lines that a restore tells of damage at most.
+const MOST_DAMAGE: usize = 100;
+
 /// `dr restore`.
 #[derive(Debug, Args)]
 pub struct RestoreArgs {
@@ -221,7 +224,11 @@ pub(super) fn run(args: &RestoreArgs, setup: &Setup, context: &Context) -> Resul
         Some(restore(&repo, &snapshot, target.as_ref(), &options, &context.reporter)?)
     };
     context.reporter.finish();
-    let missing = outcome.as_ref().map(|one| one.missing.clone()).unwrap_or_default();
+    let damage = outcome.as_ref().map(|one| one.damage.clone()).unwrap_or_default();
+    // No more than these are named: nobody knows of which datasets the rest is.
+    let is_unnamed = damage.len() >= MOST_DAMAGE;
+    let mut missing = outcome.as_ref().map(|one| one.missing.clone()).unwrap_or_default();
+    missing.extend(damage.iter().cloned());
     let notes = outcome.as_ref().map(|one| one.notes.clone()).unwrap_or_default();
     let failures = outcome.as_ref().map(|one| one.outcomes.failures.clone()).unwrap_or_default();
     let rows: Vec<(&String, &String, &str)> = chosen
@@ -231,7 +238,11 @@ pub(super) fn run(args: &RestoreArgs, setup: &Setup, context: &Context) -> Resul
                 |text: &String| text.starts_with(&format!("{target}: ")) || text.starts_with(&format!("{target}/"));
             let what = if stays(target) {
                 "skipped: it is there (say --overwrite)"
-            } else if missing.iter().any(of) || failures.iter().any(|(key, _)| of(key)) {
+            } else if is_unnamed
+                || missing.iter().any(of)
+                || damage.iter().any(|text| text.starts_with(&format!("{name}: ")))
+                || failures.iter().any(|(key, _)| of(key))
+            {
                 "INCOMPLETE"
             } else if occupied.contains(target) {
                 "replaced"

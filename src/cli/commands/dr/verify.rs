@@ -78,8 +78,17 @@ fn findings(repo: &Repository, snapshot: &Snapshot, setup: &Setup, context: &Con
     };
     let proof = verify(repo, std::slice::from_ref(snapshot), &options, &context.reporter)?;
     let mut wrong: Vec<String> = proof.findings.iter().map(|one| format!("{}: {}", one.object, one.problem)).collect();
-    for report in datasets(repo, snapshot, None, &context.reporter)? {
-        wrong.extend(report.wrong.iter().map(|what| format!("{}: {what}", report.collection)));
+    match datasets(repo, snapshot, None, &context.reporter) {
+        Ok(reports) => {
+            for report in reports {
+                wrong.extend(report.wrong.iter().map(|what| format!("{}: {what}", report.collection)));
+            }
+        }
+        // What is damaged stands among what was found.
+        Err(error) if !wrong.is_empty() && error.kind().keeps_data_back() => {
+            wrong.push(format!("what the logs name cannot be looked for: {error}"));
+        }
+        Err(error) => return Err(error.into()),
     }
     Ok(wrong)
 }

@@ -78,8 +78,7 @@ impl<R: Read> Read for Unpacked<R> {
                         .to_owned()
                 }
                 _ if error.to_string().contains("too much memory") => format!(
-                    "it was compressed with a window of more than {} MiB, which no backup tool does: unpack it first (zstd -d \
-                     --long=31)",
+                    "it was compressed with a window of more than {} MiB, which no backup tool does: unpack it first",
                     1 << (MAX_WINDOW_LOG - 20)
                 ),
                 _ => format!("the compressed stream is damaged from here on ({error})"),

@@ -7,7 +7,10 @@ use super::{
     context::Context,
     exit::{Failure, usage},
 };
-use crate::connector::{ConnectorError, Options, Registry, Role, Source, Target, url::without_password};
+use crate::{
+    connector::{ConnectorError, Options, Registry, Role, Source, Target, url::without_password},
+    ops::opening,
+};
 use clap::{ArgMatches, CommandFactory as _, parser::ValueSource};
 use std::collections::BTreeSet;
 
@@ -26,13 +29,13 @@ impl Context {
         connect: &ConnectArgs,
     ) -> Result<Box<dyn Source>, Failure> {
         let options = self.complete(url, Role::Source, options, connect)?;
-        registry.source(url, &options).map_err(as_typed)
+        opening(&without_password(url), &self.reporter, || registry.source(url, &options)).map_err(as_typed)
     }
 
     /// The target that a URL names.
     pub fn target(&self, url: &str, options: Options, connect: &ConnectArgs) -> Result<Box<dyn Target>, Failure> {
         let options = self.complete(url, Role::Target, options, connect)?;
-        self.registry.target(url, &options).map_err(as_typed)
+        opening(&without_password(url), &self.reporter, || self.registry.target(url, &options)).map_err(as_typed)
     }
 
     /// Options with what is got from elsewhere.

@@ -114,6 +114,10 @@ pub trait Source: Send + Sync {
     fn abilities(&self) -> SourceAbilities {
         SourceAbilities::default()
     }
+    /// What it waits for, in words, where that takes a while: also while a session is begun, or ends.
+    fn waits_for(&self) -> Option<String> {
+        None
+    }
     /// Fixes the state to be read, as far as the system can, and lists the collections.
     ///
     /// # Errors

@@ -37,6 +37,7 @@ pub(in crate::ops) use part::read_part;
 use super::{
     OpsError, Progress,
     given_up::give_up,
+    hearing::hearing,
     own_folder,
     progress::tell_news,
     prune::Layers,
@@ -301,11 +302,12 @@ pub fn backup(
     let id = source_id(repo, source, options);
     let scope = source.scope();
     let scope_hash = hash_of(&scope.canonical);
-    let session = source.begin(&SessionOptions {
+    let how = SessionOptions {
         leave_out: own_folder(repo),
         repository: Some(repo.storage().location().to_owned()),
         ..options.session_options()
-    })?;
+    };
+    let session = hearing(source, progress, || source.begin(&how))?;
     let writing = if options.dry_run {
         None
     } else {

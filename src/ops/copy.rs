@@ -5,7 +5,7 @@ mod state;
 
 pub use state::State;
 
-use super::{OpsError, Phase, PhaseKind, Progress, limit::Throttle};
+use super::{OpsError, Phase, PhaseKind, Progress, hearing::hearing, limit::Throttle};
 use crate::{
     connector::{
         CollectionTarget, Outcomes, Overwrite, SessionOptions, Source, SourceSession, Target, TargetCollection,
@@ -105,7 +105,8 @@ pub fn copy(
     options: &CopyOptions,
     progress: &dyn Progress,
 ) -> Result<CopyOutcome, OpsError> {
-    let copied = passing_on(target, progress, || copy_to(source, target, options, progress));
+    let copy = || hearing(source, progress, || copy_to(source, target, options, progress));
+    let copied = passing_on(target, progress, copy);
     copied.map_err(|error| if progress.cancelled() { OpsError::Interrupted } else { error })
 }
 

@@ -1,7 +1,7 @@
 //! `backup --estimate`: what a full backup would read and store, from what the source says of itself and a sample of its
 //! records. Stores nothing and needs no repository.
 
-use super::{OpsError, Phase, PhaseKind, Progress};
+use super::{OpsError, Phase, PhaseKind, Progress, hearing::hearing};
 use crate::{
     connector::{SessionOptions, Source, SourceSession, Spread},
     layer::{JoinOptions, LayerContext, join_range},
@@ -98,7 +98,8 @@ pub fn estimate(
     options: &EstimateOptions,
     progress: &dyn Progress,
 ) -> Result<EstimateOutcome, OpsError> {
-    let session = source.begin(&SessionOptions { parallel: 1, ..SessionOptions::default() })?;
+    let how = SessionOptions { parallel: 1, ..SessionOptions::default() };
+    let session = hearing(source, progress, || source.begin(&how))?;
     let mut outcome = EstimateOutcome::default();
     let scope = source.scope().note;
     if !scope.is_empty() {

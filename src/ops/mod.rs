@@ -23,6 +23,7 @@ pub mod estimate;
 pub mod find;
 pub mod forget;
 mod given_up;
+mod hearing;
 pub mod history;
 pub mod job;
 pub mod leases;
@@ -55,6 +56,7 @@ pub mod verify;
 mod watched;
 
 pub use error::OpsError;
+pub use hearing::opening;
 pub use progress::{Phase, PhaseKind, Progress, Silent, StreamStanding};
 pub use select::{Narrow, SnapshotSpec};
 

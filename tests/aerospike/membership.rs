@@ -171,6 +171,7 @@ impl Progress for Hearing {
     }
 
     fn warning(&self, warning: &Warning) {
+        self.heard.warning(warning);
         if warning.words.contains(self.words) {
             self.heard.cancel.store(true, Ordering::SeqCst);
         }
@@ -287,5 +288,118 @@ fn records_that_come_back_with_old_times_are_read_together() {
     assert!(asked < 600, "{asked} requests");
     assert_kept(&repo, &server, &outcome, "records with old times");
     assert_eq!(held(&server, &["test"], outcome.end)["test"].records.len(), 6_000);
+    assert_sound(&repo);
+}
+
+/// A node falls silent when the queries have sent so many messages.
+fn silent_after(server: &Handle, messages: u32, node: usize) {
+    after_messages(server, messages, move |control| control.silence_node(node));
+}
+
+#[test]
+fn a_node_that_falls_silent_is_told_of_before_the_first_try_is_over() {
+    let (server, _world, repo) = ranged(1, 4_000);
+    silent_after(&server, 40, 0);
+    // Nothing is told of a try that has failed: all of them last longer than it takes to be told.
+    let endless = AerospikeOptions {
+        socket_timeout: Duration::from_secs(30),
+        partition_timeout: Duration::from_hours(1),
+        ..quick()
+    };
+    let keeping = Hearing { words: "waiting for node BB9000000000001", heard: Heard::default() };
+    let error = backup(&repo, &source_of(&url(&server), endless), &without_parent(), &keeping).unwrap_err();
+    assert!(error.is_interruption(), "{error}");
+    let told = keeping.heard.warnings();
+    assert!(told.contains("waiting for node BB9000000000001 (no answer yet), 3600 s at most"), "{told}");
+}
+
+#[test]
+fn a_cluster_that_is_silent_before_anything_is_read_is_told_of() {
+    let server = here(Config::with_nodes(1));
+    let (_world, repo) = populated(&server, 300, 34);
+    let source = source_of(&url(&server), AerospikeOptions { socket_timeout: Duration::from_secs(30), ..quick() });
+    server.silence_node(0);
+    let heard = Heard::default();
+    let error = backup(&repo, &source, &plain(), &heard).unwrap_err().to_string();
+    assert!(error.contains("127.0.0.1"), "{error}");
+    server.unsilence_node(0);
+    // Nothing of it is remembered.
+    assert!(backup(&repo, &source, &plain(), &heard).unwrap().complete);
+}
+
+#[test]
+fn a_node_that_falls_silent_is_waited_for_once_and_asked_no_more() {
+    let (server, _world, repo) = ranged(1, 4_000);
+    let before = Arc::new(AtomicU64::new(0));
+    let seen = Arc::clone(&before);
+    after_messages(&server, 40, move |control| {
+        seen.store(control.connections(), Ordering::SeqCst);
+        control.silence_node(0);
+    });
+    // Each try alone would last as long as all of them may.
+    let limited = AerospikeOptions {
+        socket_timeout: Duration::from_secs(20),
+        partition_timeout: Duration::from_secs(3),
+        ..quick()
+    };
+    let (outcome, _) = try_back_up(&repo, &url(&server), limited, &without_parent()).unwrap();
+    assert_says(&outcome, "could not be read to the end");
+    // A dozen ranges are left, of which each would ask several times: two readers, and who looks whether it is back, do.
+    let asked = server.connections() - before.load(Ordering::SeqCst);
+    assert!(asked <= 16, "{asked} connections");
+    server.unsilence_node(0);
+    let (outcome, _) = try_back_up(&repo, &url(&server), waiting(), &without_parent()).unwrap();
+    assert!(outcome.complete, "{:#?}", outcome.problems);
+    assert_eq!(outcome.records, 4_000);
+    assert_sound(&repo);
+}
+
+#[test]
+fn partitions_of_a_silent_node_that_another_one_masters_by_now_are_read_there_though_its_time_is_up() {
+    let server = here(Config {
+        replication_factor: 2,
+        query_message_bytes: 1_000,
+        cluster_name: Some("c".into()),
+        ..Config::with_nodes(2)
+    });
+    let (_world, repo) = populated(&server, 2_000, 35);
+    // The other one goes on without it, as nodes do, long before the only try that there is time for is over.
+    after_messages(&server, 20, |control| control.pause_node(1));
+    let limited = AerospikeOptions {
+        socket_timeout: Duration::from_secs(20),
+        partition_timeout: Duration::from_secs(2),
+        ..quick()
+    };
+    let (outcome, _) = try_back_up(&repo, &url(&server), limited, &without_parent()).unwrap();
+    assert_eq!(outcome.records, 2_000, "{:#?}", outcome.problems);
+    assert!(!outcome.problems.iter().any(|line| line.contains("could not be read")), "{:#?}", outcome.problems);
+    assert_sound(&repo);
+}
+
+#[test]
+fn nodes_that_do_not_tell_whether_the_cluster_stood_still_make_the_snapshot_incomplete() {
+    let server = here(Config { cluster_name: Some("c".into()), ..Config::with_nodes(2) });
+    let (_world, repo) = populated(&server, 300, 36);
+    let truth = "cluster_size=2;cluster_key=9F0C2B;uptime=2400";
+    for (untold, lie) in [
+        ("cluster_key", "cluster_size=2;uptime=2400"),
+        ("cluster_key", "cluster_size=2;cluster_key=;uptime=2400"),
+        ("cluster_key", "cluster_size=2;cluster_key=the same;uptime=2400"),
+        ("cluster_size", "cluster_key=9F0C2B;uptime=2400"),
+        ("cluster_size", "cluster_size=many;cluster_key=9F0C2B;uptime=2400"),
+        ("uptime", "cluster_size=2;cluster_key=9F0C2B"),
+        ("uptime", "cluster_size=2;cluster_key=9F0C2B;uptime=-1"),
+    ] {
+        server.set_info(None, "statistics", Some(lie));
+        let (outcome, _) = try_back_up(&repo, &url(&server), quick(), &plain()).unwrap();
+        assert_says(&outcome, &format!("does not tell its `{untold}`"));
+        assert_eq!((outcome.records, outcome.stats.deleted), (300, 0), "what came is kept");
+    }
+    let gone = server.dump("test")[3].digest;
+    server.delete("test", &gone);
+    let (outcome, _) = try_back_up(&repo, &url(&server), quick(), &plain()).unwrap();
+    assert_eq!((outcome.records, outcome.stats.deleted), (300, 0), "no absence is believed");
+    server.set_info(None, "statistics", Some(truth));
+    assert_eq!(back_up(&repo, &server).stats.deleted, 1);
     assert_sound(&repo);
 }

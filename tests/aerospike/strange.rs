@@ -72,7 +72,6 @@ fn totals_that_make_no_sense_spoil_nothing() {
             "objects=18446744073709551615;master_objects=18446744073709551615;data_used_bytes=18446744073709551615;effective_replication_factor=1",
         ),
         ("sets", "ns=test:set=demo:objects=18446744073709551615;ns=test:set=demo:objects=18446744073709551615"),
-        ("statistics", "cluster_size=many"),
     ] {
         server.set_info(None, command, Some(lie));
         let (outcome, _) = try_back_up(&repo, &url(&server), quick(), &plain()).unwrap();

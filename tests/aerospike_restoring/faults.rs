@@ -1,9 +1,16 @@
 //! Nothing is lost when connections break, nodes die and servers are busy.
 
-use crate::cluster::{Restore, assert_same, kept, start};
-use rekeep::connector::Overwrite;
-use rekeep_aerospike_server::{Action, At, Command, Config, Fault, Server};
-use std::time::Duration;
+use crate::{
+    cluster::{Restore, assert_same, kept, start, url},
+    support::world::{Heard, snapshot},
+};
+use rekeep::{
+    connector::{Overwrite, aerospike::AerospikeTarget},
+    ops::{OpsError, Phase, Progress, restore::restore},
+    report::Warning,
+};
+use rekeep_aerospike_server::{Action, At, Command, Config, Fault, Handle, Server};
+use std::{sync::atomic::Ordering, time::Duration};
 
 #[test]
 fn answers_cut_anywhere_lose_nothing() {
@@ -86,4 +93,92 @@ fn what_never_gets_through_ends_the_restore_with_the_reason() {
     let rest = Restore::of(&repo, id).run(&to);
     assert!(rest.complete && rest.outcomes.inserted + rest.outcomes.existed == 600, "{:?}", rest.outcomes);
     assert_same(&server, &to);
+}
+
+/// Cancels as soon as it hears these words, and keeps all of them.
+struct Hearing {
+    words: &'static str,
+    heard: Heard,
+}
+
+impl Progress for Hearing {
+    fn phase(&self, phase: &Phase) {
+        self.heard.phase(phase);
+    }
+
+    fn count(&self, records: u64, bytes: u64) {
+        self.heard.count(records, bytes);
+    }
+
+    fn warning(&self, warning: &Warning) {
+        self.heard.warning(warning);
+        if warning.words.contains(self.words) {
+            self.heard.cancel.store(true, Ordering::SeqCst);
+        }
+    }
+
+    fn cancelled(&self) -> bool {
+        self.heard.cancelled()
+    }
+}
+
+fn attempt(what: &Restore<'_>, to: &Handle, hearing: &Hearing) -> OpsError {
+    let target = AerospikeTarget::new(&url(to), what.options.clone(), what.how.clone()).unwrap();
+    restore(what.repo, &snapshot(what.repo, what.id), &target, &what.what, hearing).unwrap_err()
+}
+
+#[test]
+fn a_node_that_falls_silent_is_told_of_before_the_first_try_is_over() {
+    let (server, _world, repo, id) = kept(1, 1_500, 17);
+    let to = start(1);
+    to.fault(Fault::run(At::Start, |control| control.silence_node(0)).on(Command::Batch).after_requests(3));
+    let what = Restore::of(&repo, id).options(|options| {
+        // No try fails before it has to be told that it waits.
+        options.socket_timeout = Duration::from_secs(30);
+        options.partition_timeout = Duration::from_hours(1);
+    });
+    let hearing = Hearing { words: "waiting for node BB9000000000001", heard: Heard::default() };
+    let error = attempt(&what, &to, &hearing);
+    assert!(error.is_interruption(), "{error}");
+    let told = hearing.heard.warnings();
+    assert!(told.contains("waiting for node BB9000000000001 (no answer yet), 3600 s at most"), "{told}");
+    to.clear_faults();
+    to.unsilence_node(0);
+    assert!(Restore::of(&repo, id).overwrite(Overwrite::Always).run(&to).complete);
+    assert_same(&server, &to);
+}
+
+#[test]
+fn a_node_that_falls_silent_ends_the_restore_once_its_time_is_up() {
+    let (server, _world, repo, id) = kept(1, 1_500, 18);
+    let to = start(1);
+    to.fault(Fault::run(At::Start, |control| control.silence_node(0)).on(Command::Batch).after_requests(3));
+    let what = Restore::of(&repo, id).options(|options| {
+        // A single try would last as long as all of them may, ten times.
+        options.socket_timeout = Duration::from_secs(30);
+        options.partition_timeout = Duration::from_secs(3);
+    });
+    let before = to.connections();
+    let error = attempt(&what, &to, &Hearing { words: "never said", heard: Heard::default() }).to_string();
+    assert!(error.contains("could not be written"), "{error}");
+    // Each thread had one, and who looks for the master has two more.
+    assert!(to.connections() - before <= 48, "{} connections", to.connections() - before);
+    to.clear_faults();
+    to.unsilence_node(0);
+    assert!(Restore::of(&repo, id).overwrite(Overwrite::Always).run(&to).complete);
+    assert_same(&server, &to);
+}
+
+#[test]
+fn a_target_that_does_not_tell_whether_it_stood_still_makes_the_restore_incomplete() {
+    let (server, _world, repo, id) = kept(1, 300, 19);
+    for lie in ["cluster_size=1;cluster_key=;uptime=9", "cluster_size=1;cluster_key=9F0C", "cluster_key=9F0C;uptime=9"]
+    {
+        let to = start(1);
+        to.set_info(None, "statistics", Some(lie));
+        let outcome = Restore::of(&repo, id).run(&to);
+        assert!(!outcome.complete, "{lie}");
+        assert!(outcome.missing.iter().any(|line| line.contains("does not tell its")), "{:?}", outcome.missing);
+        assert_same(&server, &to);
+    }
 }

@@ -86,7 +86,7 @@ fn index_memory_that_is_too_small_is_refused() {
     says(&to, "indexes-memory-budget=2000;index_used_bytes=1500");
     noted(&Restore::of(&repo, id), &to, "has 500 free");
     let to = start(1);
-    to.set_info(None, "statistics", Some("cluster_size=1;cluster_key=A;system_free_mem_kbytes=1"));
+    to.set_info(None, "statistics", Some("cluster_size=1;cluster_key=A;uptime=9;system_free_mem_kbytes=1"));
     noted(&Restore::of(&repo, id), &to, "have 1024 of memory free");
 }
 

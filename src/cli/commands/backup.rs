@@ -12,10 +12,11 @@ use crate::{
         typed,
         units::{parse_duration, show_count, show_duration, show_size, show_time},
     },
-    connector::{Options, Role},
+    connector::{Options, Role, url::without_password},
     ops::{
         Progress as _,
         backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, Resume, backup, backup_chain},
+        opening,
         tag::check_tags,
     },
     repo::Repository,
@@ -290,7 +291,8 @@ fn run_chain(args: BackupArgs, urls: &[String], repo: &Repository, context: &Con
     args.atlas.add_to(&mut of_source, (&args.url(), Role::Source), context)?;
     let of_source = context.complete(&args.url(), Role::Source, of_source, &args.aerospike.read.connect)?;
     let options = args.options(context);
-    let mut open = |url: &str| context.registry.source(url, &of_source);
+    let mut open =
+        |url: &str| opening(&without_password(url), &context.reporter, || context.registry.source(url, &of_source));
     let outcomes = backup_chain(repo, urls, &mut open, &options, &context.reporter).kept(KEPT_OF_CHAIN)?;
     context.reporter.finish();
     for outcome in &outcomes {

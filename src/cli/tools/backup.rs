@@ -26,6 +26,7 @@ use crate::{
     ops::{
         OpsError,
         copy::{CopyOptions, copy},
+        opening,
     },
     record::{Digest, KeyRange, RecordBatch, local_zone},
 };
@@ -321,15 +322,17 @@ pub(super) fn run(args: &BackupArgs, context: &Context) -> Result<bool, Failure>
         }
         return Ok(true);
     }
-    let source = context.registry.source(&args.cluster.url(&args.namespace)?, &args.source()?)?;
-    if args.estimate {
-        return estimate(args, source.as_ref(), &told);
-    }
-    let (url, options) = args.target()?;
+    // What cannot be written is said before anybody is asked.
+    let aim = if args.estimate { None } else { Some(args.target()?) };
+    let (url_of_source, source_options) = (args.cluster.url(&args.namespace)?, args.source()?);
+    let source =
+        opening(&url_of_source, &context.reporter, || context.registry.source(&url_of_source, &source_options))?;
+    let Some((url, options)) = aim else { return estimate(args, source.as_ref(), &told) };
     let target = context.registry.target(&url, &options)?;
     if args.remove_files && args.directory.is_some() && !args.is_far() {
         // The last backup goes only when the cluster has been seen, and what was asked for in it.
-        drop(source.begin(&SessionOptions { parallel: 1, ..SessionOptions::default() })?);
+        let look = || source.begin(&SessionOptions { parallel: 1, ..SessionOptions::default() });
+        drop(opening(&url_of_source, &context.reporter, look)?);
         args.remove()?;
     }
     let how = CopyOptions {

@@ -15,7 +15,10 @@ use super::{
 };
 use crate::{
     connector::{Options, Overwrite},
-    ops::copy::{CopyOptions, copy},
+    ops::{
+        copy::{CopyOptions, copy},
+        opening,
+    },
 };
 use clap::{ArgAction, Parser};
 use serde_json::json;
@@ -249,7 +252,7 @@ pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<bool, Failure
     let (bandwidth, records_per_second) = args.limits()?;
     let options = args.target(records_per_second)?;
     let target_url = args.cluster.url(&namespace)?;
-    let target = context.registry.target(&target_url, &options)?;
+    let target = opening(&target_url, &context.reporter, || context.registry.target(&target_url, &options))?;
     let how = CopyOptions {
         parallel: usize::from(args.threads).max(1),
         overwrite: args.overwrite(),

@@ -82,7 +82,7 @@ fn ask(context: &ScanContext, digests: &[Digest]) -> Result<Vec<IsThere>, Error>
         }
         let map = context.cluster.map(&context.namespace);
         let mut by_node: BTreeMap<String, (Arc<Node>, Vec<usize>)> = BTreeMap::new();
-        let mut hopeless = true;
+        let (mut hopeless, mut asked) = (true, false);
         for (index, digest) in digests.iter().enumerate() {
             if answers[index].is_ok() {
                 continue;
@@ -100,6 +100,7 @@ fn ask(context: &ScanContext, digests: &[Digest]) -> Result<Vec<IsThere>, Error>
         }
         for (node, rows) in by_node.into_values() {
             let obstacle = Obstacle::Node(node.id.clone());
+            let asking = patience.asking(obstacle.clone());
             let found = match patience.given_up(&node.id) {
                 Some(reason) => Err(Error::GivenUp(reason)),
                 None => ask_node(context, &node, digests, &rows),
@@ -114,7 +115,8 @@ fn ask(context: &ScanContext, digests: &[Digest]) -> Result<Vec<IsThere>, Error>
                 }
                 Err(error) if error.is_transient() => {
                     if !matches!(error, Error::GivenUp(_)) {
-                        patience.met(obstacle.clone(), &error.to_string());
+                        asked = true;
+                        asking.failed(&error.to_string());
                     }
                     hopeless &= patience.is_over(&obstacle);
                     for row in rows {
@@ -124,14 +126,30 @@ fn ask(context: &ScanContext, digests: &[Digest]) -> Result<Vec<IsThere>, Error>
                 Err(error) => return Err(error),
             }
         }
-        if hopeless || answers.iter().all(Result::is_ok) || began.elapsed() >= patience.timeout() {
+        if answers.iter().all(Result::is_ok) || began.elapsed() >= patience.timeout() {
             return Ok(answers);
+        }
+        if hopeless {
+            if asked {
+                // Somebody else may master them by now.
+                let _ = context.cluster.refresh_soon();
+            }
+            if !is_hopeful(context, digests, &answers) {
+                return Ok(answers);
+            }
         }
         context.stop.sleep(pause);
         pause = (pause * 2).min(Duration::from_secs(1));
         // The old map serves until a node answers again.
         let _ = context.cluster.refresh_soon();
     }
+}
+
+/// Whether there is somebody to ask for what has no answer yet who was not waited for in vain.
+fn is_hopeful(context: &ScanContext, digests: &[Digest], answers: &[IsThere]) -> bool {
+    let map = context.cluster.map(&context.namespace);
+    let mut open = digests.iter().zip(answers).filter(|(_, answer)| answer.is_err());
+    open.any(|(digest, _)| map.owner(digest.partition()).is_some_and(|node| !context.patience.has_given_up(&node.id)))
 }
 
 fn ask_node(
@@ -150,7 +168,7 @@ fn ask_node(
         if context.stop.is_stopped() { Err(Error::Stopped) } else { found }
     };
     let mut found = exchange(&mut connection);
-    if found.as_ref().is_err_and(Error::is_transient) && was_idle {
+    if found.as_ref().is_err_and(|error| error.is_transient() && !error.is_timeout()) && was_idle {
         connection = context.cluster.connection(node)?.0;
         found = exchange(&mut connection);
     }
@@ -249,6 +267,7 @@ fn fetch(
         let mut one = One { digest: *digest, after, span: None, buffers: Buffers::default() };
         let map = context.cluster.map(&context.namespace);
         let owner = map.owner(digest.partition());
+        let mut asked = true;
         let reason = match owner {
             None => "no node masters its partition".to_owned(),
             Some(owner) => {
@@ -259,12 +278,22 @@ fn fetch(
                         return Ok(Presence::Unknown(reason));
                     }
                     End::Complete if outcome.unavailable.is_empty() => return one.finish(decoder, batch),
-                    End::Cut(error) => error.to_string(),
+                    End::Cut(error) => {
+                        asked = !matches!(error, Error::GivenUp(_));
+                        error.to_string()
+                    }
                     _ => "its partition is unavailable".to_owned(),
                 }
             }
         };
         let is_given_up = owner.is_some_and(|owner| context.patience.has_given_up(&owner.id));
+        if is_given_up && asked {
+            // Somebody else may master it by now.
+            let _ = context.cluster.refresh_soon();
+        }
+        let map = context.cluster.map(&context.namespace);
+        let owner = map.owner(digest.partition());
+        let is_given_up = is_given_up && owner.is_none_or(|owner| context.patience.has_given_up(&owner.id));
         if is_given_up || began.elapsed() >= context.patience.timeout() {
             return Ok(Presence::Unknown(reason));
         }

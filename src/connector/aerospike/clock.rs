@@ -55,7 +55,7 @@ impl Clocks {
             let told = if patience.has_given_up(&node.id) {
                 None
             } else {
-                self.read_node(cluster, &node, namespaces, options)
+                self.read_node(cluster, &node, namespaces, options, patience)
             };
             match told {
                 Some(time) => known.push((time, time.as_millis() - SystemClock.now().as_millis())),
@@ -83,6 +83,7 @@ impl Clocks {
         node: &Arc<Node>,
         namespaces: &[String],
         options: &AerospikeOptions,
+        patience: &Patience,
     ) -> Option<Timestamp> {
         let remembered = self.records.lock().unwrap_or_else(PoisonError::into_inner).get(&node.id).cloned();
         if let Some((namespace, digest)) = remembered
@@ -93,7 +94,10 @@ impl Clocks {
         for namespace in namespaces {
             // A record that is deleted before it is asked for is no reason to give up.
             for _ in 0..3 {
-                let Some(digest) = any_record(cluster, node, namespace, options) else { break };
+                if patience.has_given_up(&node.id) {
+                    return None;
+                }
+                let Some(digest) = any_record(cluster, node, namespace, options, patience) else { break };
                 match ask(cluster, node, namespace, &digest) {
                     Ok(Some(time)) => {
                         let mut records = self.records.lock().unwrap_or_else(PoisonError::into_inner);
@@ -144,7 +148,13 @@ fn ask(cluster: &Cluster, node: &Node, namespace: &str, digest: &Digest) -> Resu
 }
 
 /// The digest of some record that the node masters.
-fn any_record(cluster: &Cluster, node: &Arc<Node>, namespace: &str, options: &AerospikeOptions) -> Option<Digest> {
+fn any_record(
+    cluster: &Cluster,
+    node: &Arc<Node>,
+    namespace: &str,
+    options: &AerospikeOptions,
+    patience: &Patience,
+) -> Option<Digest> {
     let map = cluster.map(namespace);
     let mine = |pid: &u16| map.owner(*pid).is_some_and(|owner| owner.id == node.id);
     let asks: Vec<Ask> = (0..PARTITIONS).filter(mine).map(|pid| Ask { pid, after: None }).collect();
@@ -159,7 +169,7 @@ fn any_record(cluster: &Cluster, node: &Arc<Node>, namespace: &str, options: &Ae
         options,
         mode: Mode::Meta,
         pace: &Pace::default(),
-        patience: &Patience::new(options.partition_timeout),
+        patience,
         max_records: 1,
         stop: &Stop::default(),
     };

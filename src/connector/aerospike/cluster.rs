@@ -7,6 +7,7 @@ use super::{
     login::Credential,
     membership::{Membership, NodeView, started_millis},
     options::{Address, AerospikeOptions, Auth, DEFAULT_PORT, Seed},
+    patience::{Obstacle, Patience},
     tls::{Tls, TlsName},
 };
 use crate::{record::digest::PARTITIONS, report::Remedy};
@@ -115,6 +116,8 @@ pub(super) struct Cluster {
     peers_command: &'static str,
     state: RwLock<State>,
     refreshed: Mutex<Option<Instant>>,
+    /// What all that ask it wait for.
+    patience: Arc<Patience>,
 }
 
 impl Cluster {
@@ -137,12 +140,14 @@ impl Cluster {
             peers_command,
             state: RwLock::default(),
             refreshed: Mutex::default(),
+            patience: Arc::new(Patience::new(options.partition_timeout)),
         };
-        let mut tries = 0;
+        let (mut tries, began) = (0, Instant::now());
         while let Err(error) = cluster.refresh() {
             // Where nobody listens nobody will a moment later.
             let nobody = matches!(&error, Error::Io { operation: "connect to", .. });
-            if nobody || !error.is_transient() || tries >= cluster.max_retries {
+            let is_over = began.elapsed() >= cluster.patience.timeout();
+            if nobody || is_over || !error.is_transient() || tries >= cluster.max_retries {
                 return Err(error);
             }
             pause_before_retry(tries);
@@ -171,8 +176,14 @@ impl Cluster {
         if found.state.nodes.is_empty() {
             return Err(found.failures.pop().unwrap_or_else(|| Error::NoNode("no address was given".to_owned())));
         }
+        self.patience.asks(found.state.nodes.iter().map(|node| node.id.clone()).collect());
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = found.state;
         Ok(())
+    }
+
+    /// What is waited for.
+    pub(super) const fn patience(&self) -> &Arc<Patience> {
+        &self.patience
     }
 
     /// The nodes that answered last.
@@ -203,13 +214,18 @@ impl Cluster {
         state.maps.get(namespace).cloned().unwrap_or_default()
     }
 
-    /// A connection to a node: an idle one, or a new one. `true` says that it was idle and may have been closed.
+    /// A connection to a node for records: an idle one, or a new one. `true` says that it was idle and may have been closed.
     pub(super) fn connection(&self, node: &Node) -> Result<(Connection, bool), Error> {
+        self.connection_within(node, self.patience.for_records(&node.id, self.dialer.timeout))
+    }
+
+    fn connection_within(&self, node: &Node, timeout: Duration) -> Result<(Connection, bool), Error> {
         let idle = node.idle().pop();
-        match idle {
-            Some(idle) => Ok((idle, true)),
-            None => Ok((self.dialer.connect(&node.address, node.tls_name.as_ref())?, false)),
+        if let Some(idle) = idle {
+            idle.set_timeout(timeout)?;
+            return Ok((idle, true));
         }
+        Ok((self.dialer.connect_within(timeout, &node.address, node.tls_name.as_ref())?, false))
     }
 
     /// Where its nodes are, for somebody else: host, port, and the name of the certificate under TLS.
@@ -249,7 +265,7 @@ impl Cluster {
         node: &Node,
         act: &mut dyn FnMut(&mut Connection) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        self.with_tries(node, self.max_retries, act)
+        self.with_tries(node, Some(self.max_retries), self.dialer.timeout, act)
     }
 
     /// As [`Self::with_connection`], at once or not at all.
@@ -258,13 +274,7 @@ impl Cluster {
         node: &Node,
         act: &mut dyn FnMut(&mut Connection) -> Result<T, Error>,
     ) -> Result<T, Error> {
-        let inquiry = self.inquiry_timeout();
-        self.with_tries(node, 0, &mut |connection| {
-            connection.set_timeout(inquiry)?;
-            let done = act(connection)?;
-            connection.set_timeout(self.dialer.timeout)?;
-            Ok(done)
-        })
+        self.with_tries(node, None, self.inquiry_timeout(), act)
     }
 
     fn inquiry_timeout(&self) -> Duration {
@@ -274,17 +284,28 @@ impl Cluster {
         }
     }
 
+    /// Without a number of retries: at once, and not at all where the node was waited for in vain already.
     fn with_tries<T>(
         &self,
         node: &Node,
-        max_retries: u32,
+        max_retries: Option<u32>,
+        timeout: Duration,
         act: &mut dyn FnMut(&mut Connection) -> Result<T, Error>,
     ) -> Result<T, Error> {
+        let obstacle = Obstacle::Telling(node.id.clone());
         let mut tries = 0;
         loop {
-            let (outcome, was_idle) = match self.connection(node) {
+            let given_up = self.patience.tells_no_more(&node.id);
+            if let (Some(reason), None) = (&given_up, max_retries) {
+                // It is found again by whoever looks who is there.
+                return Err(Error::GivenUp(reason.clone()));
+            }
+            let asking = self.patience.asking(obstacle.clone());
+            let within = self.patience.for_telling(&node.id, timeout);
+            let (outcome, was_idle) = match self.connection_within(node, within) {
                 Ok((mut connection, was_idle)) => match act(&mut connection) {
                     Ok(done) => {
+                        self.patience.passed(&obstacle);
                         Self::give_back(node, connection);
                         return Ok(done);
                     }
@@ -292,10 +313,18 @@ impl Cluster {
                 },
                 Err(error) => (error, false),
             };
-            if !outcome.is_transient() || (!was_idle && tries >= max_retries) {
+            // An idle connection that the other side closed says nothing of it; one on which nothing came does.
+            let was_closed = was_idle && !outcome.is_timeout();
+            if outcome.is_timeout() {
+                asking.failed(&outcome.to_string());
+            }
+            drop(asking);
+            // What has to be said to it is tried once all the same.
+            let most = if self.patience.tells_no_more(&node.id).is_some() { 0 } else { max_retries.unwrap_or(0) };
+            if !outcome.is_transient() || (!was_closed && tries >= most) {
                 return Err(outcome);
             }
-            if !was_idle {
+            if !was_closed {
                 pause_before_retry(tries);
                 tries += 1;
             }
@@ -309,11 +338,11 @@ impl Cluster {
             let answers = self.at_once(&node, &mut |connection| connection.info(&["node", "statistics"]))?;
             let statistics = answers.text("statistics").unwrap_or_default();
             let value = |key| info::value_of(statistics, ';', key).unwrap_or_default().to_owned();
-            let uptime = info::value_of(statistics, ';', "uptime").and_then(|text| text.parse().ok());
+            let uptime = info::value_of(statistics, ';', "uptime").and_then(|text| text.parse::<u32>().ok());
             let view = NodeView {
                 cluster_key: value("cluster_key"),
                 cluster_size: value("cluster_size"),
-                started_millis: uptime.map(started_millis),
+                started_millis: uptime.map(|seconds| started_millis(seconds.into())),
             };
             nodes.insert(answers.text("node").unwrap_or(&node.id).to_owned(), view);
         }
@@ -426,7 +455,7 @@ impl Discovery<'_> {
                 last = Error::NoNode(reason.clone());
                 continue;
             }
-            match self.ask(address, tls_name) {
+            match self.ask(expected, address, tls_name) {
                 Ok((node, _)) if expected.is_some_and(|id| id != node.id) => {
                     last =
                         Error::NoNode(format!("{address} is node {}, not {}", node.id, expected.unwrap_or_default()));
@@ -453,21 +482,36 @@ impl Discovery<'_> {
         Err(last)
     }
 
-    fn ask(&self, address: &Address, tls_name: Option<&TlsName>) -> Result<(Arc<Node>, Told), Error> {
+    fn ask(
+        &self,
+        expected: Option<&str>,
+        address: &Address,
+        tls_name: Option<&TlsName>,
+    ) -> Result<(Arc<Node>, Told), Error> {
         let peers_command = self.cluster.peers_command;
         let commands = ["node", "build", "cluster-name", "partition-generation", peers_command, "replicas"];
         let known = self.known.iter().find(|node| node.address == *address);
+        let patience = &self.cluster.patience;
+        let mut timeout = self.cluster.inquiry_timeout();
+        let expected = known.map(|node| node.id.as_str()).or(expected);
+        let _asking = match expected {
+            Some(id) => {
+                timeout = patience.for_telling(id, timeout);
+                patience.asking(Obstacle::Telling(id.to_owned()))
+            }
+            None => patience.asking(Obstacle::Address(address.to_string())),
+        };
         let (mut connection, answers) = match known.and_then(|node| node.idle().pop()) {
             // An idle connection may have been closed by the other side meanwhile.
             Some(mut idle) => {
-                let asked = idle.set_timeout(self.cluster.inquiry_timeout()).and_then(|()| idle.info(&commands));
+                let asked = idle.set_timeout(timeout).and_then(|()| idle.info(&commands));
                 match asked {
                     Ok(answers) => (idle, answers),
                     Err(error) if error.is_timeout() => return Err(error),
-                    Err(_) => self.ask_anew(address, tls_name, &commands)?,
+                    Err(_) => self.ask_anew(timeout, address, tls_name, &commands)?,
                 }
             }
-            None => self.ask_anew(address, tls_name, &commands)?,
+            None => self.ask_anew(timeout, address, tls_name, &commands)?,
         };
         let refuse = |command: &str, answers: &Answers| Error::Info {
             node: address.to_string(),
@@ -502,19 +546,19 @@ impl Discovery<'_> {
             Arc::new(Node { id, build, address: address.clone(), tls_name, idle: Mutex::default() })
         };
         let told = Told { name: name.to_owned(), peers, mastered, racks };
-        connection.set_timeout(self.cluster.dialer.timeout)?;
+        patience.passed(&Obstacle::Telling(node.id.clone()));
         Cluster::give_back(&node, connection);
         Ok((node, told))
     }
 
     fn ask_anew(
         &self,
+        timeout: Duration,
         address: &Address,
         tls_name: Option<&TlsName>,
         commands: &[&str],
     ) -> Result<(Connection, Answers), Error> {
-        let dialer = Dialer { timeout: self.cluster.inquiry_timeout(), ..self.cluster.dialer.clone() };
-        let mut connection = dialer.connect(address, tls_name)?;
+        let mut connection = self.cluster.dialer.connect_within(timeout, address, tls_name)?;
         let answers = connection.info(commands)?;
         Ok((connection, answers))
     }

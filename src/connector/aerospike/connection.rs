@@ -66,24 +66,26 @@ impl std::fmt::Debug for Connection {
 }
 
 impl Dialer {
-    /// Connects, shakes hands, logs in. `tls_name` is what the node's certificate is said to bear.
-    pub(super) fn connect(&self, address: &Address, tls_name: Option<&TlsName>) -> Result<Connection, Error> {
+    /// Connects, shakes hands, logs in, with no wait longer than this (zero for ever). `tls_name` is what the node's certificate
+    /// is said to bear.
+    pub(super) fn connect_within(
+        &self,
+        timeout: Duration,
+        address: &Address,
+        tls_name: Option<&TlsName>,
+    ) -> Result<Connection, Error> {
         let shown = address.to_string();
         let failed = |source| Error::Io { operation: "connect to", node: address.to_string(), source };
-        let raw = self.dial(address).map_err(failed)?;
-        let timeout = Some(self.timeout).filter(|timeout| !timeout.is_zero());
+        let raw = dial(address, timeout).map_err(failed)?;
+        let timeout = Some(timeout).filter(|timeout| !timeout.is_zero());
         raw.set_read_timeout(timeout).and_then(|()| raw.set_write_timeout(timeout)).map_err(failed)?;
         raw.set_nodelay(true).map_err(failed)?;
         let plain = raw.try_clone().map_err(failed)?;
         let stream = match &self.tls {
             None => Stream::Plain(plain),
-            Some(tls) => {
-                Stream::Tls(Box::new(tls.connect(&address.host, tls_name, plain).map_err(|source| Error::Io {
-                    operation: "open TLS to",
-                    node: address.to_string(),
-                    source,
-                })?))
-            }
+            Some(tls) => Stream::Tls(Box::new(tls.connect(&address.host, tls_name, plain).map_err(|source| {
+                Error::Io { operation: "open TLS to", node: address.to_string(), source: in_time(source) }
+            })?)),
         };
         let mut connection =
             Connection { address: shown, stream: BufReader::with_capacity(READ_BYTES, stream), raw, broken: false };
@@ -92,18 +94,28 @@ impl Dialer {
         }
         Ok(connection)
     }
+}
 
-    fn dial(&self, address: &Address) -> io::Result<TcpStream> {
-        let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
-        for socket in (address.host.as_str(), address.port).to_socket_addrs()? {
-            let timeout = if self.timeout.is_zero() { Duration::from_secs(30) } else { self.timeout };
-            match TcpStream::connect_timeout(&socket, timeout) {
-                Ok(stream) => return Ok(stream),
-                Err(error) => last = error,
-            }
+/// What the system calls unavailable for a while is that nobody answered in time.
+fn in_time(error: io::Error) -> io::Error {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut => {
+            io::Error::new(io::ErrorKind::TimedOut, "no answer in time")
         }
-        Err(last)
+        _ => error,
     }
+}
+
+fn dial(address: &Address, timeout: Duration) -> io::Result<TcpStream> {
+    let mut last = io::Error::from(io::ErrorKind::AddrNotAvailable);
+    for socket in (address.host.as_str(), address.port).to_socket_addrs()? {
+        let timeout = if timeout.is_zero() { Duration::from_secs(30) } else { timeout };
+        match TcpStream::connect_timeout(&socket, timeout) {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
 }
 
 impl Connection {
@@ -180,7 +192,7 @@ impl Connection {
         }
         let sent = self.stream.get_mut().write_all(frame);
         self.broken = sent.is_err();
-        sent.map_err(|source| Error::Io { operation: "send to", node: self.address.clone(), source })
+        sent.map_err(|source| Error::Io { operation: "send to", node: self.address.clone(), source: in_time(source) })
     }
 
     /// Receives a frame's body.
@@ -200,7 +212,7 @@ impl Connection {
             let wire = error.get_ref().and_then(|inner| inner.downcast_ref::<WireError>()).copied();
             match wire {
                 Some(source) => self.invalid(source),
-                None => Error::Io { operation: "read from", node: self.address.clone(), source: error },
+                None => Error::Io { operation: "read from", node: self.address.clone(), source: in_time(error) },
             }
         })
     }

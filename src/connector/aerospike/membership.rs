@@ -27,11 +27,22 @@ pub(super) fn started_millis(uptime_seconds: i64) -> i64 {
 pub(super) struct NodeView {
     pub(super) cluster_key: String,
     pub(super) cluster_size: String,
-    /// When it started; `None` if it does not tell.
+    /// When it started; `None` if it does not tell, or tells no number of seconds.
     pub(super) started_millis: Option<i64>,
 }
 
 impl NodeView {
+    /// What it does not tell of what shows that a cluster stood still, or tells nonsense of.
+    fn untold(&self) -> Option<&'static str> {
+        let is_key = u64::from_str_radix(&self.cluster_key, 16).is_ok_and(|key| key != 0);
+        match (is_key, self.cluster_size.parse::<u32>(), self.started_millis) {
+            (false, ..) => Some("cluster_key"),
+            (_, Err(_), _) => Some("cluster_size"),
+            (.., None) => Some("uptime"),
+            _ => None,
+        }
+    }
+
     /// Whether the node has started since it was seen like that.
     pub(super) fn restarted_since(&self, before_millis: Option<i64>) -> bool {
         let known = self.started_millis.zip(before_millis);
@@ -94,6 +105,17 @@ impl Membership {
             let size = other(view)?;
             Some(format!("node {id} tells of a cluster of {size} nodes, and {found} were found"))
         })
+    }
+
+    /// Why these nodes cannot show whether the cluster stood still, if so.
+    pub(super) fn untold(&self) -> Option<String> {
+        let of = |(id, view): (&String, &NodeView)| {
+            let what = view.untold()?;
+            Some(format!(
+                "node {id} does not tell its `{what}`, so that nobody can say whether the cluster stood still"
+            ))
+        };
+        self.nodes.iter().find_map(of)
     }
 
     /// Whether anybody came, went, or started since, or the cluster formed anew.
@@ -169,5 +191,25 @@ mod tests {
         let mut odd = cluster(&[("a", "", 0), ("b", "k", 0)]);
         odd.nodes.values_mut().for_each(|view| view.cluster_size = "many".to_owned());
         assert_eq!(odd.split(), None, "who does not tell is no other cluster");
+        assert!(odd.untold().unwrap().contains("node a does not tell its `cluster_key`"));
+    }
+
+    #[test]
+    fn who_does_not_tell_what_shows_it_cannot_have_stood_still() {
+        let whole = || cluster(&[("a", "9F0C", 0), ("b", "9F0C", 0)]);
+        assert_eq!(whole().untold(), None);
+        let spoilt = |spoil: fn(&mut NodeView)| {
+            let mut odd = whole();
+            spoil(odd.nodes.get_mut("b").unwrap());
+            odd.untold().unwrap_or_default()
+        };
+        for key in ["", "0", "none", "9F0C9F0C9F0C9F0C9F0C"] {
+            let mut odd = whole();
+            odd.nodes.get_mut("b").unwrap().cluster_key = key.to_owned();
+            assert!(odd.untold().unwrap().contains("node b does not tell its `cluster_key`"), "{key}");
+        }
+        assert!(spoilt(|view| view.cluster_size = String::new()).contains("`cluster_size`"));
+        assert!(spoilt(|view| view.cluster_size = "many".to_owned()).contains("`cluster_size`"));
+        assert!(spoilt(|view| view.started_millis = None).contains("`uptime`"));
     }
 }

@@ -132,5 +132,6 @@ mod tests {
         pace.end();
         assert_eq!(pace.lease(1).rate(), 90);
         assert_eq!(Pace::new(0).lease(4).rate(), 0);
+        assert_eq!(Pace::new(3).lease(8).rate(), 1, "none would be no limit");
     }
 }

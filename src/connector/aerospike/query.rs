@@ -7,7 +7,7 @@ use super::{
     info,
     options::AerospikeOptions,
     pace::Pace,
-    patience::{Obstacle, Patience},
+    patience::{Asking, Obstacle, Patience},
     select::{Selection, updated_before, updated_since},
     spare::Buffers,
     stop::Stop,
@@ -189,11 +189,16 @@ impl Plan<'_> {
             return Ok(Outcome { end, evidence: Evidence::Sound, unavailable: Vec::new() });
         }
         let mut received = 0;
-        let outcome = self.run_once(node, asks, at_once, sink, &mut received)?;
         let obstacle = Obstacle::Node(node.id.clone());
+        let asking = self.patience.asking(obstacle.clone());
+        let outcome = self.run_once(node, asks, at_once, sink, (&asking, &mut received))?;
+        if received > 0 || !matches!(&outcome.end, End::Cut(_)) {
+            self.patience.passed(&obstacle);
+        }
         match &outcome.end {
-            End::Cut(error) if received == 0 => self.patience.met(obstacle, &error.to_string()),
-            _ => self.patience.passed(&obstacle),
+            // One that gave something and then nothing more has been silent since then.
+            End::Cut(error) if received == 0 || error.is_timeout() => asking.failed(&error.to_string()),
+            _ => {}
         }
         Ok(outcome)
     }
@@ -204,7 +209,7 @@ impl Plan<'_> {
         asks: &[Ask],
         at_once: usize,
         sink: &mut dyn Sink,
-        received: &mut u64,
+        (asking, received): (&Asking<'_>, &mut u64),
     ) -> Result<Outcome, Error> {
         let cut = |error| Outcome { end: End::Cut(error), evidence: Evidence::Sound, unavailable: Vec::new() };
         let (mut connection, was_idle) = match self.cluster.connection(node) {
@@ -216,6 +221,7 @@ impl Plan<'_> {
         self.stop.watch(id, &connection);
         let mut unavailable = Vec::new();
         let lease = self.pace.lease(at_once);
+        asking.goes_on();
         let request = self.request(id, asks, lease.rate());
         let mut sent = connection.send(&request);
         if sent.is_err() && was_idle {
@@ -229,13 +235,14 @@ impl Plan<'_> {
                 Err(error) => sent = Err(error),
             }
         }
-        let end = sent.and_then(|()| self.receive(&mut connection, sink, &mut unavailable, received));
+        let end = sent.and_then(|()| self.receive(&mut connection, sink, &mut unavailable, (asking, received)));
         self.stop.forget(id);
         if self.stop.is_stopped() {
             return Err(Error::Stopped);
         }
         match end {
             Ok(End::Complete) => {
+                asking.goes_on();
                 let evidence = self.check(&mut connection, id, *received);
                 Cluster::give_back(node, connection);
                 Ok(Outcome { end: End::Complete, evidence, unavailable })
@@ -254,7 +261,7 @@ impl Plan<'_> {
         connection: &mut Connection,
         sink: &mut dyn Sink,
         unavailable: &mut Vec<u16>,
-        received: &mut u64,
+        (asking, received): (&Asking<'_>, &mut u64),
     ) -> Result<End, Error> {
         let total = self.options.total_timeout;
         let until = if total.is_zero() { None } else { Instant::now().checked_add(total) };
@@ -269,7 +276,9 @@ impl Plan<'_> {
             let (mut buffer, number) = sink.buffers().open();
             let begin = buffer.len();
             // What came of a frame without its end is nothing.
+            asking.goes_on();
             let ended = connection.receive_messages(&mut buffer).and_then(|()| {
+                asking.heard();
                 let frame = Frame { bytes: buffer.bytes(), begin, number };
                 note(&frame, sink, unavailable, received).map_err(|error| connection.invalid(error))
             });
@@ -315,11 +324,10 @@ impl Plan<'_> {
     /// Whether a query that was cut had met records that it could not read.
     fn check_cut(&self, node: &Node, id: u64) -> Evidence {
         let command = format!("query-show:trid={id}");
-        let counts = self.cluster.connection(node).and_then(|(mut connection, _)| {
-            let answers = connection.info(&[&command])?;
-            Cluster::give_back(node, connection);
-            Ok(answers.text(&command).and_then(info::parse_query_show))
-        });
+        let counts = self
+            .cluster
+            .at_once(node, &mut |connection| connection.info(&[&command]))
+            .map(|answers| answers.text(&command).and_then(info::parse_query_show));
         match counts {
             Ok(Some(counts)) if counts.failed > 0 => {
                 Evidence::Differs(format!("{} records could not be read by the node", counts.failed))

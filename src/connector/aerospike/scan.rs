@@ -237,6 +237,14 @@ impl Sink for Pieces<'_> {
 }
 
 impl Windows<'_> {
+    /// Whether a partition is to be asked of another node by now, which was not waited for in vain.
+    pub(super) fn is_of_another(&self, pid: u16, of_master: bool, obstacle: &Obstacle) -> bool {
+        let map = self.plan.cluster.map(self.plan.namespace);
+        let chosen = if of_master { map.owner(pid) } else { map.reader(pid) };
+        let Obstacle::Node(id) = obstacle else { return false };
+        chosen.is_some_and(|node| node.id != *id && !self.plan.patience.has_given_up(&node.id))
+    }
+
     /// Reads one partition to its end, continuing where a query was cut.
     fn stream(&self, pieces: &mut Pieces<'_>) -> Result<(), Error> {
         let mut progress = Instant::now();
@@ -248,6 +256,7 @@ impl Windows<'_> {
             let asks = [Ask { pid: pieces.pid, after: pieces.last }];
             let map = self.plan.cluster.map(self.plan.namespace);
             let chosen = if of_master { map.owner(pieces.pid) } else { map.reader(pieces.pid) };
+            let mut asked = false;
             let (reason, obstacle) = match chosen {
                 None => {
                     self.plan.patience.met(Obstacle::NoMaster, NO_MASTER);
@@ -278,7 +287,10 @@ impl Windows<'_> {
                             self.plan.patience.met(unavailable.clone(), UNAVAILABLE);
                             (UNAVAILABLE.to_owned(), unavailable)
                         }
-                        End::Cut(error) => (error.to_string(), node),
+                        End::Cut(error) => {
+                            asked = !matches!(error, Error::GivenUp(_));
+                            (error.to_string(), node)
+                        }
                         End::Overflow => ("it does not fit".to_owned(), node),
                     }
                 }
@@ -287,6 +299,13 @@ impl Windows<'_> {
             if pieces.last != before {
                 (progress, pauses) = (Instant::now(), 0);
             } else if progress.elapsed() >= self.plan.patience.timeout() || self.plan.patience.is_over(&obstacle) {
+                if asked {
+                    self.look_around()?;
+                }
+                if self.is_of_another(pieces.pid, of_master, &obstacle) {
+                    progress = Instant::now();
+                    continue;
+                }
                 self.account.missing(self.collection, pieces.pid, &reason);
                 let rest = rest_of(pieces.pid, pieces.last);
                 return pieces.flush(Some(rest));

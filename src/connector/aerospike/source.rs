@@ -177,7 +177,7 @@ impl AerospikeSource {
         };
         let second = if self.options.with_client { Some(self.second_opinion()?) } else { None };
         let clocks = Clocks::default();
-        let patience = Arc::new(Patience::new(self.options.partition_timeout));
+        let patience = Arc::clone(self.cluster.patience());
         let names: Vec<String> = namespaces.iter().map(|(name, _)| name.clone()).collect();
         let times = clocks.read(&self.cluster, &names, &self.options, &patience);
         if !times.silent.is_empty() && !self.options.no_records {
@@ -318,7 +318,12 @@ impl Source for AerospikeSource {
         SourceAbilities { change_filter: true, ..SourceAbilities::default() }
     }
 
+    fn waits_for(&self) -> Option<String> {
+        self.cluster.patience().in_words()
+    }
+
     fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
+        self.cluster.patience().begin_anew();
         let session = self.open(options).map_err(|error| error.into_connector(&self.object))?;
         Ok(Box::new(session))
     }

@@ -1,7 +1,12 @@
 //! A run watches who belongs to its cluster: what was read while that changed, or after more nodes were lost than there are
 //! copies, may lack records, and nothing that was read says so.
 
-use super::{cluster::Cluster, membership::Membership, patience::Patience};
+use super::{
+    cluster::Cluster,
+    error::Error,
+    membership::Membership,
+    patience::{Obstacle, Patience},
+};
 use crate::record::KeyRange;
 use std::{
     sync::{Mutex, MutexGuard, PoisonError},
@@ -60,11 +65,15 @@ impl Watch {
     fn look(&self, cluster: &Cluster) -> (u64, Result<Membership, String>) {
         let mut now = cluster.membership();
         for _ in 1..TRIES {
-            if now.as_ref().is_ok_and(|now| now.split().is_none()) {
+            let is_whole = now.as_ref().is_ok_and(|now| now.split().is_none());
+            if is_whole || matches!(now, Err(Error::GivenUp(_))) {
                 break;
             }
             // Who does not answer is no longer among those that are asked, and who came is.
-            let _ = cluster.refresh();
+            if cluster.refresh().is_err_and(|error| error.is_timeout()) {
+                // Nobody says anything: asked once more nobody would.
+                break;
+            }
             now = cluster.membership();
         }
         let mut state = self.state();
@@ -114,6 +123,9 @@ impl Watch {
         if let Some(split) = now.split() {
             return unrest(split, false);
         }
+        if let Some(untold) = self.before.untold().or_else(|| now.untold()) {
+            return unrest(untold, true);
+        }
         let lost = now.lost_since(&self.before);
         if lost.count() >= copies.max(1) as usize {
             let copies = if copies > 1 { format!("{copies} copies") } else { "one copy".to_owned() };
@@ -141,15 +153,35 @@ impl Watch {
                 return false;
             }
         }
+        if self.before.untold().is_some() {
+            // However often it is read: whether that was while the cluster stood still is not known.
+            return false;
+        }
+        let settled = self.wait_for_rest(cluster, copies, patience, is_stopped);
+        if settled {
+            patience.begin_anew();
+        } else {
+            patience.passed(&Obstacle::Whole);
+        }
+        settled
+    }
+
+    /// Waits no longer than is left of the time without progress: what was waited for already is looked for once.
+    fn wait_for_rest(
+        &self,
+        cluster: &Cluster,
+        copies: u32,
+        patience: &Patience,
+        is_stopped: &dyn Fn() -> bool,
+    ) -> bool {
         let copies = copies.max(1) as usize;
-        let until = Instant::now() + patience.timeout().min(LONGEST_GRACE);
+        let until = Instant::now() + patience.left().min(LONGEST_GRACE);
         loop {
             let whole = cluster.refresh().is_ok();
             match self.look(cluster).1 {
                 Ok(now) => {
                     let lost = now.lost_since(&self.before);
                     if whole && now.split().is_none() && lost.count() < copies && now.silent == self.before.silent {
-                        patience.begin_anew();
                         return true;
                     }
                     // What started anew does not bring back what it had.

@@ -69,6 +69,8 @@ struct State {
     reason: String,
     /// What stood in the way of the last try.
     obstacle: Option<Obstacle>,
+    /// Whether somebody was asked then, and not only known to have been waited for in vain.
+    asked: bool,
     /// What else than a silent node stood in its way before.
     met_before: Option<Obstacle>,
     alone: bool,
@@ -189,7 +191,7 @@ impl Windows<'_> {
             if window.bytes() > self.limit_bytes {
                 return Ok(None);
             }
-            window.give_up(began, self.plan.patience);
+            self.give_up(&mut window, began)?;
             if window.is_pending() {
                 pauses = if progressed { 0 } else { pauses + 1 };
                 self.pause(pauses)?;
@@ -198,11 +200,33 @@ impl Windows<'_> {
         Ok(Some(self.finish(window)))
     }
 
+    /// Partitions that have made no progress for too long are missing, and so are those in whose way stands what was waited
+    /// for already: unless somebody else masters them by now.
+    fn give_up(&self, window: &mut Window, round: Instant) -> Result<(), Error> {
+        // Who masters what is looked for where a wait ends, and not once for every window behind it.
+        if window.lost_hope(round, self.plan.patience).any(|state| state.asked) {
+            self.look_around()?;
+        }
+        for state in window.lost_hope(round, self.plan.patience) {
+            if state.obstacle.as_ref().is_some_and(|met| self.is_of_another(state.pid, state.of_master, met)) {
+                state.progress = Instant::now();
+            } else {
+                state.status = Status::Missing;
+            }
+        }
+        Ok(())
+    }
+
     /// Waits before another try, with a fresh map.
     pub(super) fn pause(&self, pauses: u32) -> Result<(), Error> {
         if pauses > 0 {
             self.plan.stop.sleep((Duration::from_millis(25) * (1 << pauses.min(7))).min(LONGEST_PAUSE));
         }
+        self.look_around()
+    }
+
+    /// Fetches a fresh map.
+    pub(super) fn look_around(&self) -> Result<(), Error> {
         if self.plan.stop.is_stopped() {
             return Err(Error::Stopped);
         }
@@ -299,6 +323,7 @@ impl Windows<'_> {
                         continue;
                     }
                     (state.reason, state.obstacle) = (error.to_string(), Some(Obstacle::Node(node.id.clone())));
+                    state.asked = !matches!(error, Error::GivenUp(_));
                 }
                 progressed
             }
@@ -360,6 +385,7 @@ impl Window {
                 progress: now,
                 reason: String::new(),
                 obstacle: None,
+                asked: false,
                 met_before: None,
                 alone: false,
                 of_master: false,
@@ -390,7 +416,7 @@ impl Window {
         let mut groups: Vec<(Arc<Node>, Vec<Ask>)> = Vec::new();
         let mut by_node: BTreeMap<String, usize> = BTreeMap::new();
         for state in self.states.iter_mut().filter(|state| state.status == Status::Pending) {
-            state.obstacle = None;
+            (state.obstacle, state.asked) = (None, false);
             let chosen = if state.of_master { map.owner(state.pid) } else { map.reader(state.pid) };
             let Some(owner) = chosen else {
                 state.meet(plan.patience, Obstacle::NoMaster, NO_MASTER);
@@ -424,15 +450,12 @@ impl Window {
         }
     }
 
-    /// Partitions that have made no progress for too long are missing, and so are those in whose way stands what was waited
-    /// for already.
-    fn give_up(&mut self, round: Instant, patience: &Patience) {
-        let stalled = |state: &&mut State| state.status == Status::Pending && state.progress <= round;
-        for state in self.states.iter_mut().filter(stalled) {
-            let is_over = state.obstacle.as_ref().is_some_and(|obstacle| patience.is_over(obstacle));
-            if is_over || state.progress.elapsed() >= patience.timeout() {
-                state.status = Status::Missing;
-            }
-        }
+    /// Partitions that have made no progress for too long, and those in whose way stands what was waited for already.
+    fn lost_hope<'a>(&'a mut self, round: Instant, patience: &'a Patience) -> impl Iterator<Item = &'a mut State> {
+        self.states.iter_mut().filter(move |state| {
+            let is_over = || state.obstacle.as_ref().is_some_and(|obstacle| patience.is_over(obstacle));
+            let is_stalled = state.status == Status::Pending && state.progress <= round;
+            is_stalled && (is_over() || state.progress.elapsed() >= patience.timeout())
+        })
     }
 }

@@ -75,7 +75,7 @@ impl Workers<'_> {
             self.heard(|| self.run(readers))?;
         }
         self.checkpoint_if_due()?;
-        Ok(Some(self.session.finish()?))
+        Ok(Some(self.heard(|| self.session.finish())?))
     }
 
     fn work(&self, relay: Option<&Arc<Relay>>, readers: usize) -> Result<(), OpsError> {

@@ -8,6 +8,7 @@ use crate::{
     },
     ops::{
         OpsError, Phase, PhaseKind, Progress, StreamStanding,
+        hearing::telling,
         stream::{StreamCollection, StreamCommit, StreamEnd, StreamOptions, StreamSource, StreamWriter},
         tag::check_tags,
     },
@@ -144,7 +145,8 @@ pub fn capture_live(live: &Live<'_>) -> Result<CaptureOutcome, OpsError> {
         object: live.center.namespace().to_owned(),
         ..Phase::default()
     });
-    let ended = live.run();
+    let center = live.center;
+    let ended = telling(live.progress, || center.waits_for(), || live.run());
     if live.options.remove || live.options.once {
         let removed = live.center.remove();
         if let Err(error) = removed {

@@ -8,6 +8,7 @@ use crate::{
     layer::{LayerContext, Stack},
     ops::{
         OpsError, Phase, PhaseKind, Progress,
+        hearing::hearing,
         reading::Reading,
         restore::{Likeness, Pair, walk},
         select::{Narrow, scope::scope_hash},
@@ -81,6 +82,16 @@ pub fn meant_by(repo: &Repository, source: &dyn Source, narrow: &Narrow) -> Resu
 
 /// Compares a live source with a snapshot. What has expired since is not missed.
 pub fn verify_against(
+    repo: &Repository,
+    snapshot: &Snapshot,
+    source: &dyn Source,
+    options: AgainstOptions,
+    progress: &dyn Progress,
+) -> Result<AgainstOutcome, OpsError> {
+    hearing(source, progress, || compare_with(repo, snapshot, source, options, progress))
+}
+
+fn compare_with(
     repo: &Repository,
     snapshot: &Snapshot,
     source: &dyn Source,

@@ -101,6 +101,7 @@ fn open(shared: &Shared, tcp: TcpStream) -> io::Result<Stream> {
 
 /// Answers a client until it leaves, breaks the protocol, or a fault ends the connection.
 pub(crate) fn serve(shared: &Arc<Shared>, node: usize, tcp: TcpStream) -> io::Result<()> {
+    shared.node(node).wait_while_paused();
     let stream = open(shared, tcp)?;
     let mut connection = Connection { stream, is_authenticated: !shared.config.has_security() };
     while let Some((kind, body)) = read_frame(&mut connection)? {

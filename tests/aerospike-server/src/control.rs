@@ -312,6 +312,22 @@ impl Control {
         self.expel(node);
     }
 
+    /// A node answers nothing from here on: its connections stay open, new ones are taken, and to the others it is still
+    /// there.
+    pub fn silence_node(&self, node: usize) {
+        self.0.node(node).paused.store(true, Ordering::SeqCst);
+    }
+
+    /// Lets a node that was silenced answer what it was asked.
+    pub fn unsilence_node(&self, node: usize) {
+        self.0.node(node).paused.store(false, Ordering::SeqCst);
+    }
+
+    /// Connections of all nodes that were taken.
+    pub fn connections(&self) -> u64 {
+        self.0.connections()
+    }
+
     /// Lets a paused node go on: it is back with all that it had.
     pub fn resume_node(&self, node: usize) {
         self.bring_back(node);

@@ -288,6 +288,11 @@ impl Shared {
         change(Arc::make_mut(&mut self.cluster.write().unwrap_or_else(PoisonError::into_inner)))
     }
 
+    /// How many connections were taken.
+    pub(crate) fn connections(&self) -> u64 {
+        self.next_connection.load(Ordering::SeqCst)
+    }
+
     /// How often stalled answers were released.
     pub(crate) fn releases(&self) -> u64 {
         self.releases.load(Ordering::SeqCst)

@@ -24,6 +24,7 @@ use crate::{
             live::{Live, LiveOptions, capture_live, rewind},
             stream_source,
         },
+        opening,
         stream::StreamOptions,
     },
 };
@@ -148,7 +149,8 @@ pub(super) fn run(args: &CaptureArgs, stream: StreamOptions, context: &Context) 
             max_throughput: live.max_throughput,
             forward: live.forward,
         };
-        let center = Center::connect(&url, &live.reached()?, options)?;
+        let reached = live.reached()?;
+        let center = opening(&url.to_string(), &context.reporter, || Center::connect(&url, &reached, options))?;
         Ok::<_, Failure>(center.under_tls(live.node_tls_name.clone()))
     };
     if live.stop_xdr || live.unblock_mrt {
@@ -169,7 +171,8 @@ pub(super) fn run(args: &CaptureArgs, stream: StreamOptions, context: &Context) 
     let listener = Listener::open_with(at, probe.namespace(), live.listener()?)
         .map_err(|error| usage(format!("--listen {at} cannot be listened at: {error}")))?;
     // The same part of the cluster as a backup of this URL reads, so that both make one history.
-    let read = AerospikeSource::new(&url, live.reached()?)?;
+    let reached = live.reached()?;
+    let read = opening(&url.to_string(), &context.reporter, || AerospikeSource::new(&url, reached))?;
     let source = stream_source(&repo, &read.identity(), read.scope(), &args.source, args.source_name.as_deref());
     let address = live.advertise.clone().unwrap_or_else(|| listener.address().to_string());
     let needed = rewind(&repo, &source, probe.now(&live.reached()?))?;

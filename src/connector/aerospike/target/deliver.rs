@@ -60,7 +60,7 @@ impl<'a> Delivery<'a> {
         let mut pause = retries.first_pause;
         let mut attempts = 0;
         loop {
-            let before = left.len();
+            let (before, began) = (left.len(), Instant::now());
             left = self.round(&left)?;
             if left.is_empty() {
                 break;
@@ -82,7 +82,7 @@ impl<'a> Delivery<'a> {
                 ));
             }
             attempts += 1;
-            self.shared.waits.met(Obstacle::Writing, &self.why);
+            self.shared.waits.met_since(Obstacle::Writing, &self.why, began);
             self.shared.sleep(pause);
             pause = retries.next(pause);
         }
@@ -140,6 +140,7 @@ impl<'a> Delivery<'a> {
         }
         let asked = self.shared.clocks.ours();
         let shared = self.shared;
+        let asking = shared.waits.asking(Obstacle::Node(node.id.clone()));
         let sent = self.sender.send(&Sending {
             cluster: &shared.cluster,
             node,
@@ -148,6 +149,7 @@ impl<'a> Delivery<'a> {
             singly: shared.singly,
             timeout_millis: shared.timeout_millis,
         });
+        drop(asking);
         let answered = self.shared.clocks.ours();
         let (mut stale, mut heard) = (false, None);
         let mut acknowledged = Partitions::default();

@@ -90,7 +90,7 @@ impl AerospikeTarget {
         let failed = |error: Error| error.into_connector(&object);
         let ranges = Selection::new(None, &options).map_err(failed)?.ranges;
         let cluster = Cluster::connect(&place.seeds, &options).map_err(failed)?;
-        let waits = Arc::new(Patience::new(options.partition_timeout));
+        let waits = Arc::clone(cluster.patience());
         Ok(Self {
             waits,
             url: url.clone(),
@@ -205,6 +205,8 @@ impl SharedRestore {
             self.missing(vec![split]);
         }
         let mut before = self.before.lock().unwrap_or_else(PoisonError::into_inner);
+        // What nobody tells cannot be noticed.
+        self.missing(before.untold().or_else(|| now.untold()).into_iter().collect());
         let lost = now.lost_since(&before);
         if lost.count() < self.copies.max(1) as usize {
             return Ok(Lost::default());
@@ -319,8 +321,7 @@ impl Target for AerospikeTarget {
         let clocks = NodeClocks::new();
         let told = ask_clocks(&self.cluster, &names, &clocks).map_err(|error| self.unreadable(error))?;
         let since = plan.make_equal.then(|| {
-            let patience = Patience::new(self.options.partition_timeout);
-            let times = Clocks::default().read(&self.cluster, &names, &self.options, &patience);
+            let times = Clocks::default().read(&self.cluster, &names, &self.options, &self.waits);
             // Where no record tells the time, the second that the node told has to do.
             if times.silent.is_empty() { times.earliest } else { told }
         });

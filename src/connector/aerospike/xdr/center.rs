@@ -6,7 +6,6 @@ use super::super::{
     error::Error,
     info,
     options::{AerospikeOptions, ClusterPlace},
-    patience::Patience,
 };
 use crate::{
     connector::{ConnectorError, Identity, SourceUrl},
@@ -131,6 +130,12 @@ impl Center {
         Identity { connector: "aerospike", name: self.name.clone(), local: false }
     }
 
+    /// What the cluster is waited for, in words, where that takes a while.
+    #[must_use]
+    pub fn waits_for(&self) -> Option<String> {
+        self.cluster.patience().in_words()
+    }
+
     /// The namespace.
     #[must_use]
     pub fn namespace(&self) -> &str {
@@ -140,8 +145,8 @@ impl Center {
     /// What time it is by the clock of a node that is furthest ahead; by this machine's if none tells.
     #[must_use]
     pub fn now(&self, reached: &AerospikeOptions) -> Timestamp {
-        let patience = Patience::new(reached.partition_timeout);
-        Clocks::default().read(&self.cluster, std::slice::from_ref(&self.namespace), reached, &patience).latest
+        let patience = self.cluster.patience();
+        Clocks::default().read(&self.cluster, std::slice::from_ref(&self.namespace), reached, patience).latest
     }
 
     /// Refuses a name that a data center bears which is not ours. One that ships this namespace to our address goes on, and

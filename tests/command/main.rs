@@ -2,6 +2,10 @@
 
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
+#[cfg(feature = "asb")]
+mod asb_files;
+#[cfg(all(feature = "aerospike", feature = "asb"))]
+mod asbackup_page;
 mod backups;
 #[cfg(unix)]
 #[path = "../support/clock.rs"]

@@ -67,6 +67,31 @@ pub struct ClusterArgs {
     max_retries: u32,
     #[command(flatten)]
     tuning: Tuning,
+    #[command(flatten)]
+    revoked: Revoked,
+}
+
+/// Checks of certificates that are not made here: a connection that was to be refused must not come about instead.
+#[derive(Debug, Clone, Default, Args)]
+struct Revoked {
+    #[arg(long, hide = true)]
+    tls_crl_check: bool,
+    #[arg(long, hide = true)]
+    tls_crl_checkall: bool,
+    #[arg(long, hide = true)]
+    tls_cert_blacklist: Option<PathBuf>,
+}
+
+impl Revoked {
+    fn refuse(&self) -> Result<(), Failure> {
+        let lists = "lists of revoked certificates are not read: have nodes whose certificate was revoked leave the \
+                     cluster, or let an authority that only today's certificates come from stand alone in --tls-cafile";
+        let listed = "certificates are not refused one by one: let an authority that only today's certificates come from \
+                      stand alone in --tls-cafile";
+        super::refuse("--tls-crl-check", self.tls_crl_check, lists)?;
+        super::refuse("--tls-crl-checkall", self.tls_crl_checkall, lists)?;
+        super::refuse("--tls-cert-blacklist", self.tls_cert_blacklist.is_some(), listed)
+    }
 }
 
 /// What tunes the tools' own client, buffers and messages. Connections here go by the socket timeout and the number of tries.
@@ -95,6 +120,8 @@ struct Tuning {
     log_level: Option<String>,
     #[arg(long, hide = true)]
     log_json: bool,
+    #[arg(long, hide = true)]
+    tls_log_session_info: bool,
 }
 
 impl ClusterArgs {
@@ -136,6 +163,9 @@ impl ClusterArgs {
 
     /// Adds what the connector knows it by.
     pub(super) fn add_to(&self, options: &mut Options) -> Result<(), Failure> {
+        if self.tls_enable {
+            self.revoked.refuse()?;
+        }
         let auth = self.auth.to_ascii_lowercase().replace('_', "-");
         let is_pki = auth == "pki";
         let millis = |millis: u64| millis as f64 / 1000.0;

@@ -672,3 +672,69 @@ fn variables_that_are_set_but_empty_are_nothing_to_the_tools() {
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert_eq!(room.files("files"), ["test_00000.asb"]);
 }
+
+#[test]
+fn only_records_that_pass_the_expression_are_backed_up() {
+    let room = Room::new(1_000);
+    // The integer of bin `n` is greater than 900.
+    let expression = "kwOTUQKhbs0DhA==";
+    let said = room.ok("asbackup", &["-n", "test", "-d", &room.path("some"), "-f", expression]);
+    assert!(said.contains("backed up 99 records"), "{said}");
+    room.ok("asrestore", &["-n", "test,bar", "-d", &room.path("some")]);
+    let wanted: Vec<Dumped> = room.held("test").into_iter().filter(|record| number_of(record) > 900).collect();
+    assert!(wanted.len() == 99 && room.held("bar") == wanted, "those and no others");
+    room.fails("asbackup", &["-n", "test", "-d", &room.path("none"), "-f", "no base64"], "base64");
+}
+
+fn number_of(record: &Dumped) -> i64 {
+    let bin = record.bins.iter().find(|(name, ..)| name == b"n").unwrap();
+    i64::from_be_bytes(bin.2.as_slice().try_into().unwrap())
+}
+
+#[test]
+fn the_flags_of_a_restore_do_what_they_say() {
+    let room = Room::new(400);
+    let dir = room.path("files");
+    room.ok("asbackup", &["-n", "test", "-d", &dir, "--nice", "100", "--records-per-second", "1000000"]);
+    let empty = |namespace: &str| room.server.truncate(namespace, None);
+    // However it is written, the same comes back.
+    let ways: [&[&str]; 6] = [
+        &["--disable-batch-writes", "--threads", "1"],
+        &["--batch-size", "1", "--max-async-batches", "1"],
+        &["--bandwidth", "100", "--records-per-second", "1000000"],
+        &["--nice", "100,1000000"],
+        &["--retry-base-interval", "5", "--retry-multiplier", "1.5", "--retry-max-attempts", "7"],
+        &["--retry-scale-factor", "5000", "--indexes-last", "--wait"],
+    ];
+    for way in ways {
+        empty("bar");
+        room.ok("asrestore", &[&["-n", "test,bar", "-d", &dir][..], way].concat());
+        assert!(room.held("bar") == room.held("test"), "{way:?}");
+    }
+    empty("bar");
+    room.ok("asrestore", &["-n", "test,bar", "-d", &dir, "-s", "demo", "-B", "n,f"]);
+    let some = room.held("bar");
+    let of_set: Vec<Dumped> = room.held("test").into_iter().filter(|record| record.set == b"demo").collect();
+    assert_eq!(some.len(), of_set.len());
+    let is_asked = |record: &Dumped| record.bins.iter().all(|(name, ..)| name == b"n" || name == b"f");
+    assert!(!some.is_empty() && some.iter().all(|record| record.set == b"demo" && is_asked(record)));
+    empty("bar");
+    let said = room.ok("asrestore", &["-n", "test,bar", "-d", &dir, "-R"]);
+    assert!(said.contains("restored 0 records") && room.held("bar").is_empty(), "{said}");
+    room.fails("asrestore", &["-n", "test,bar", "-d", &dir, "--nice", "many"], "--nice");
+}
+
+#[test]
+fn records_live_longer_by_as_much_as_is_asked() {
+    let room = Room::new(0);
+    room.server.put_all("test", (0..20).map(|n| Seed::int(n).bin_int("n", n).ttl(1_000)));
+    room.server.put_all("test", (20..30).map(|n| Seed::int(n).bin_int("n", n)));
+    let dir = room.path("files");
+    room.ok("asbackup", &["-n", "test", "-d", &dir]);
+    room.ok("asrestore", &["-n", "test,bar", "-d", &dir, "-l", "5000"]);
+    for (one, other) in room.held("test").iter().zip(&room.held("bar")) {
+        let longer = i64::from(other.void_time) - i64::from(one.void_time);
+        let wanted = if number_of(one) < 20 { 5_000 } else { 0 };
+        assert!((longer - wanted).abs() <= 1, "{longer} of {wanted}");
+    }
+}

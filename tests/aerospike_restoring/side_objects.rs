@@ -1,10 +1,16 @@
 //! Indexes and modules.
 
 use crate::{
-    cluster::{Restore, back_up, kept, start},
-    support::World,
+    cluster::{Restore, back_up, kept, quick, start, url},
+    support::{Heard, World},
 };
-use rekeep::connector::{Overwrite, aerospike::IndexOrder};
+use rekeep::{
+    connector::{
+        Overwrite,
+        aerospike::{AerospikeSource, IndexOrder},
+    },
+    ops::backup::{BackupOptions, backup},
+};
 use rekeep_aerospike_server::{Handle, Seed, Sindex, SindexSource, SindexType};
 use std::{
     io::{Read as _, Write as _},
@@ -195,4 +201,28 @@ fn a_stop_is_heard_while_an_index_is_awaited() {
     let outcome = what.run(&to);
     assert!(outcome.complete && outcome.resumed == 20, "{outcome:?}");
     assert_eq!(listed(&to), listed(&server));
+}
+
+#[test]
+fn an_index_and_a_module_of_unknown_kinds_are_named_by_a_restore_that_makes_all_the_rest() {
+    let server = start(1);
+    server.put_all("test", (0..50).map(|n| Seed::int(n).set("demo").bin_int("n", n)));
+    let line = "ns=test:indexname=near:set=demo:bin=v:type=vector:indextype=default:metric=cosine:state=RW";
+    let known = "ns=test:indexname=plain:set=demo:bin=n:type=numeric:indextype=default:context=null:state=RW";
+    server.set_info(None, "sindex-list", Some(&format!("{line};{known}")));
+    server.set_info(None, "udf-list", Some("filename=a.wasm,hash=aa,type=WASM;"));
+    let (_world, repo) = World::new();
+    let how = BackupOptions { parallel: 2, url: "aerospike:".to_owned(), ..BackupOptions::default() };
+    let source = AerospikeSource::new(&url(&server), quick()).unwrap();
+    let taken = backup(&repo, &source, &how, &Heard::default()).unwrap();
+    assert!(!taken.complete, "the module's text could not be had");
+    let to = start(1);
+    let outcome = Restore::of(&repo, taken.id.unwrap()).run(&to);
+    assert!(!outcome.complete);
+    for words in ["index `near` of namespace `test`: it is not made again", "vector", "a.wasm"] {
+        assert!(outcome.missing.iter().any(|line| line.contains(words)), "{words}: {:?}", outcome.missing);
+    }
+    assert_eq!(to.count("test"), 50);
+    let made: Vec<String> = listed(&to).into_iter().map(|index| index.name).collect();
+    assert_eq!(made, ["plain"], "the index that is known is made");
 }

@@ -165,3 +165,26 @@ fn a_restore_into_a_database_that_fails_has_left_it_as_it_was_and_says_so() {
     assert!(ran.err.contains("the repository and the target are as they were"), "{ran:?}");
     assert!(!ran.err.contains("may hold part"), "{ran:?}");
 }
+
+#[test]
+fn what_compares_reads_the_table_where_the_index_of_its_key_lacks_rows() {
+    let world = World::new();
+    with_hidden_row(&world, "a.db");
+    world.run(&["backup", "sqlite:a.db"]).fails(3, &["has 2 entries, the table 3 rows"]);
+    world.is_good();
+    let against = |code: i32| {
+        let ran = world.run(&["--json", "verify", "latest", "--against", "sqlite:a.db"]);
+        // The index is named here too.
+        assert_eq!(ran.code, Some(code), "{ran:?}");
+        assert!(ran.out.contains("2 entries"), "{ran:?}");
+        ["records", "missing", "extra", "different"].map(|name| ran.json()[name].as_u64().unwrap())
+    };
+    assert_eq!(against(3), [3, 0, 0, 0], "all three are compared");
+    // The row that the index does not know changes.
+    let db = Connection::open(world.path("a.db")).unwrap();
+    assert_eq!(db.execute("UPDATE t SET v = 9 WHERE v = 2", []).unwrap(), 1);
+    drop(db);
+    assert_eq!(against(1), [3, 0, 0, 1]);
+    world.run(&["restore", "latest", "sqlite:out.db", "--verify"]).fails(3, &[]);
+    assert_eq!(rows(&world.path("out.db"), "SELECT k, v FROM t ORDER BY k").len(), 3);
+}

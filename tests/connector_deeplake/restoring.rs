@@ -302,3 +302,33 @@ fn ids_of_nodes_that_lead_elsewhere_write_and_remove_nothing_there() {
         assert_eq!(fs::read_dir(world.dir.path()).unwrap().count(), 5, "{id:?}: lake, repo, cache, victim, back");
     }
 }
+
+#[test]
+fn what_cannot_be_told_to_be_older_is_kept_beside() {
+    let world = World::new();
+    make_nodes(&world.lake().join("t/d"), &["one", "two"]);
+    let outcome = world.back_up();
+    let (to, there) = (world.dir.path().join("back"), world.dir.path().join("back/t/d"));
+    assert!(world.restore(&outcome, &to).complete);
+    let replaced = || {
+        let always = RestoreOptions { overwrite: Some(Overwrite::Always), ..RestoreOptions::default() };
+        let replaced = world.try_restore(&outcome, &to, DeepLakeTargetOptions::default(), &always).unwrap();
+        assert!(replaced.complete, "{replaced:?}");
+        let note = replaced.notes.into_iter().find(|note| note.contains("it cannot be told"));
+        note.map(|note| PathBuf::from(note.rsplit(" is kept in ").next().unwrap().trim()))
+    };
+    // What names the nodes is torn: there may be more of them than anybody can say.
+    make_nodes(&there, &["one", "two", "three"]);
+    fs::write(there.join("version_control_info.json"), "{\"commits\": {").unwrap();
+    let kept = replaced().unwrap();
+    assert_eq!(fs::read(kept.join("versions/three/x/chunks/c")).unwrap(), b"three");
+    assert!(replaced().is_none(), "it is the same");
+
+    // Somebody's folder under the dataset's name.
+    fs::remove_dir_all(&there).unwrap();
+    fs::create_dir(&there).unwrap();
+    fs::write(there.join("thesis.txt"), "all of it").unwrap();
+    let kept = replaced().unwrap();
+    assert_eq!(fs::read(kept.join("thesis.txt")).unwrap(), b"all of it");
+    assert!(there.join("dataset_meta.json").exists());
+}

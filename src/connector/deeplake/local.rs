@@ -99,7 +99,7 @@ impl TargetSession for LocalSession {
         };
         let parent = place.parent().unwrap_or(&self.root).to_owned();
         fs::create_dir_all(&parent).map_err(|error| io("make", &parent, error))?;
-        let stands = fs::read_dir(&place).is_ok_and(|mut entries| entries.next().is_some());
+        let stands = stands(&place);
         let side = if stands && self.keep_standing {
             None
         } else {
@@ -185,7 +185,7 @@ impl CollectionTarget for DatasetWriter<'_> {
         };
         let wrong = check(&there, format_of(&self.what), &mut bytes_of).map_err(|error| failed("check", error))?;
         let is_whole = wrong.is_empty() && self.incomplete == 0;
-        let stands = fs::read_dir(&self.place).is_ok_and(|mut entries| entries.next().is_some());
+        let stands = stands(&self.place);
         let end = &mut self.session.end;
         end.missing.extend(wrong.into_iter().map(|what| format!("{name}: {what}")));
         if !is_whole && stands {
@@ -195,18 +195,25 @@ impl CollectionTarget for DatasetWriter<'_> {
             ));
             return Ok(());
         }
-        let later = if stands { commits_beside(&self.place, &side.path) } else { 0 };
         let old = swap(&side.path, &self.place).map_err(|error| failed("put into its place", error))?;
         side.is_done = true;
-        match old {
-            None => {}
-            Some(old) if later > 0 => {
+        // Only now: whoever wrote it until then has done so.
+        let later = old.as_ref().map_or(Ok(0), |old| commits_beside(old, &self.place));
+        match (old, later) {
+            (None, _) => {}
+            (Some(old), Ok(later)) if later > 0 => {
                 end.notes.push(format!(
                     "{name}: the dataset that was there had {later} commits that the one restored has not; it is kept in {}",
                     old.display()
                 ));
             }
-            Some(old) => {
+            (Some(old), Err(why)) if stands => {
+                end.notes.push(format!(
+                    "{name}: of what was there it cannot be told whether the one restored has all of it ({why}); it is kept in {}",
+                    old.display()
+                ));
+            }
+            (Some(old), _) => {
                 if let Err(error) = fs::remove_dir_all(&old) {
                     end.notes.push(format!("{name}: what was there before is left in {}: {error}", old.display()));
                 }
@@ -216,25 +223,42 @@ impl CollectionTarget for DatasetWriter<'_> {
     }
 }
 
-/// How many commits one dataset has that another one has not, and how many writes that are not committed.
-fn commits_beside(one: &Path, other: &Path) -> usize {
+/// Whether there is something at a place, be it of whatever kind and whoever may read it; an empty folder is nothing.
+fn stands(place: &Path) -> bool {
+    match fs::read_dir(place) {
+        Ok(mut entries) => entries.next().is_some(),
+        Err(error) => error.kind() != io::ErrorKind::NotFound,
+    }
+}
+
+/// How many commits one dataset has that another one has not, and how many writes that are not committed; or why that cannot be told.
+fn commits_beside(one: &Path, other: &Path) -> Result<usize, String> {
     let versions = |root: &Path| {
         let place = LakePlace::Local(root.to_owned());
-        let log = Log::read_quiet(&place, "").unwrap_or_default();
+        let said = |error: io::Error| error.to_string();
+        let log = Log::read_quiet(&place, "").map_err(said)?;
         let all = log.commits.into_iter().flat_map(|(folder, commits)| {
             commits.into_iter().map(move |commit| (folder.clone(), commit.version, commit.message, commit.seconds))
         });
-        let staged = staged(&place, "").unwrap_or_default().into_iter();
+        let staged = staged(&place, "").map_err(said)?.into_iter();
         let staged = staged.map(|item| (item.key.into_string(), String::new(), String::new(), None));
-        all.chain(staged).chain(of_nodes(&place)).collect::<BTreeSet<_>>()
+        Ok::<BTreeSet<_>, String>(all.chain(staged).chain(of_nodes(&place)?).collect())
     };
-    versions(one).difference(&versions(other)).count()
+    let own = versions(one)?;
+    if own.is_empty() {
+        return Err("it is no dataset that is known".to_owned());
+    }
+    Ok(own.difference(&versions(other)?).count())
 }
 
-/// The same of version 3: its committed nodes, and what was appended to others. The first node of every dataset has the same id.
-fn of_nodes(place: &LakePlace) -> Vec<(String, String, String, Option<i64>)> {
-    let read = place.read(VERSIONS, MAX_VERSIONS_BYTES).map_err(|error| error.to_string());
-    let nodes = read.and_then(|(bytes, _)| Versions::parse(&bytes)).unwrap_or_default();
+/// The same of version 3: its nodes, and what was appended to those that are not committed. The first node of every dataset has the
+/// same id.
+fn of_nodes(place: &LakePlace) -> Result<Vec<(String, String, String, Option<i64>)>, String> {
+    let nodes = match place.read(VERSIONS, MAX_VERSIONS_BYTES) {
+        Ok((bytes, _)) => Versions::parse(&bytes).map_err(|reason| format!("{VERSIONS}: {reason}"))?,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(format!("{VERSIONS}: {error}")),
+    };
     let mut all = Vec::new();
     for (id, node) in &nodes.commits {
         let message = node.commit_message.clone().unwrap_or_default();
@@ -247,19 +271,19 @@ fn of_nodes(place: &LakePlace) -> Vec<(String, String, String, Option<i64>)> {
         }
         let folder = nodes.folder_of(id);
         let mut chunks = Vec::new();
-        // What cannot be listed is a dataset that is not whole already.
-        let _ = walk(place, &folder, &mut |key| {
+        walk(place, &folder, &mut |key| {
             let key = join(&folder, &key);
             if nodes.node_of(&key) == Some(id) && key.contains("/chunks/") && !key.starts_with(VIEWS) {
                 chunks.extend(place.stat(&key).ok().map(|seen| (key, seen.bytes, seen.modified)));
             }
-        });
+        })
+        .map_err(|error| format!("{folder}: {error}"))?;
         chunks.sort();
-        if !chunks.is_empty() {
-            all.push((id.clone(), String::new(), format!("{chunks:?}"), None));
-        }
+        // Its id alone says nothing: a restore makes the node anew.
+        let written = if chunks.is_empty() { String::new() } else { format!("{chunks:?}") };
+        all.push((id.clone(), String::new(), written, None));
     }
-    all
+    Ok(all)
 }
 
 impl DatasetWriter<'_> {

@@ -3,6 +3,7 @@
 use crate::support::{
     Db, Heard, MemorySource, Rec, Rng, World,
     db::{assert_same, live_at, sample},
+    rng::from_env,
     world::{assert_sound, back_up, restored, snapshot},
 };
 use rekeep::{
@@ -489,4 +490,143 @@ fn a_record_beyond_the_limits_is_named_and_the_commit_is_not_complete() {
     let made = river.commit();
     assert!(!made.content.complete);
     assert!(made.content.problems.iter().any(|problem| problem.contains("too long for a journal")));
+}
+
+/// A change as it is shipped, again and again until it is acknowledged.
+struct Shipped {
+    key: Vec<u8>,
+    time: VersionTime,
+    /// The record; nothing for a deletion.
+    rec: Option<Rec>,
+    /// Changes between two deletions of a record may come in any order.
+    life: u64,
+    acknowledged: bool,
+}
+
+impl Shipped {
+    fn add_to(&self, batch: &mut ChangeBatch) {
+        let Some(rec) = &self.rec else {
+            batch.delete(self.time, &self.key, (self.time.order >> 1) as u32);
+            return;
+        };
+        let head = RowHead { key: &self.key, meta: rec.meta() };
+        let mut value = Vec::new();
+        let mut cells = rekeep::record::CellWriter::new(&mut value, rec.cells.len());
+        rec.cells.values().for_each(|(tag, bytes)| cells.cell(rekeep::record::Tag(*tag), bytes));
+        let put = batch.put(self.time, |rows| {
+            rows.push_encoded(head, &rec.shape(), &value);
+            Ok::<_, ()>(())
+        });
+        put.unwrap();
+    }
+}
+
+/// What one connection after the other brings: some records' changes that are not acknowledged, and some of all that ever came once more.
+fn delivery(log: &[Shipped], rng: &mut Rng, all: bool) -> Vec<usize> {
+    let mut keys: Vec<&[u8]> = log.iter().map(|one| one.key.as_slice()).collect();
+    keys.sort_unstable();
+    keys.dedup();
+    let mut lanes: Vec<Vec<usize>> = Vec::new();
+    for key in keys {
+        let mut own: Vec<usize> = (0..log.len()).filter(|at| log[*at].key == key && !log[*at].acknowledged).collect();
+        if !all {
+            // A prefix of it, cut between two lives.
+            let upto = rng.below(own.len() as u64 + 1) as usize;
+            let life = own.get(upto).map(|at| log[*at].life);
+            own.truncate(upto);
+            own.retain(|at| life.is_none_or(|life| log[*at].life < life) || rng.chance(80));
+        }
+        // Any order within a life.
+        own.sort_by_cached_key(|at| (log[*at].life, rng.word()));
+        lanes.push(own);
+    }
+    let mut came = Vec::new();
+    while lanes.iter().any(|lane| !lane.is_empty()) {
+        let lane = rng.below(lanes.len() as u64) as usize;
+        if lanes[lane].is_empty() {
+            continue;
+        }
+        came.push(lanes[lane].remove(0));
+        if rng.chance(20) {
+            // What came before, in this delivery or an earlier one, comes once more.
+            let known: Vec<usize> =
+                (0..log.len()).filter(|at| log[*at].acknowledged).chain(came.iter().copied()).collect();
+            came.push(*rng.pick(&known));
+        }
+    }
+    came
+}
+
+fn resent(seed: u64) {
+    let mut rng = Rng::new(seed);
+    let mut river = River::of(sample(seed, 3, 20), true);
+    river.options.supersede = true;
+    let mut log: Vec<Shipped> = Vec::new();
+    let mut lives: BTreeMap<Vec<u8>, (u64, u64)> = BTreeMap::new();
+    for round in 0..14 {
+        for _ in 0..rng.below(25) {
+            river.world.clock.advance(7);
+            let now = river.world.clock.now().as_millis();
+            let key = format!("k{}", rng.below(6)).into_bytes();
+            let (life, generation) = lives.entry(key.clone()).or_default();
+            *generation += 1;
+            let is_deletion = *generation > 1 && rng.chance(25);
+            let time = VersionTime { millis: now as u64, order: *generation * 2 + u64::from(is_deletion) };
+            let rec = (!is_deletion)
+                .then(|| Rec { generation: *generation as u32, ..Rec::text(&format!("{life} {generation}")) });
+            let records = &mut river.db.get_mut("c").unwrap().records;
+            match &rec {
+                Some(rec) => drop(records.insert(key.clone(), rec.clone())),
+                None => drop(records.remove(&key)),
+            }
+            log.push(Shipped { key, time, rec, life: *life, acknowledged: false });
+            if is_deletion {
+                (*life, *generation) = (*life + 1, 0);
+            }
+            river.past.insert(now, river.db.clone());
+        }
+        let is_last = round == 13;
+        let came = delivery(&log, &mut rng, is_last);
+        river.world.clock.advance(SECOND);
+        let heard = Heard::default();
+        let mut writer =
+            StreamWriter::begin(&river.repo, &river.source, &river.collections, &river.options, &heard).unwrap();
+        let mut batch = ChangeBatch::default();
+        came.iter().for_each(|at| log[*at].add_to(&mut batch));
+        writer.write(0, &batch).unwrap();
+        match rng.below(3) {
+            // Killed before the commit.
+            0 if !is_last => drop(writer),
+            fate => {
+                let end = StreamEnd { is_whole: true, ..StreamEnd::default() };
+                writer.commit(&end, &heard).unwrap();
+                // Killed behind it, before it is acknowledged: all of it comes again.
+                if fate != 1 || is_last {
+                    came.iter().for_each(|at| log[*at].acknowledged = true);
+                }
+            }
+        }
+    }
+    assert!(log.iter().all(|one| one.acknowledged), "seed {seed}");
+    let all = river.repo.snapshots().unwrap();
+    for key in lives.keys() {
+        let shown = format!("hex:{}", data_encoding::HEXLOWER.encode(key));
+        let found = history(&river.repo, &all, "c", &shown, None, None, &Heard::default()).unwrap();
+        let found: Vec<(i64, bool)> = found
+            .versions
+            .iter()
+            .filter(|version| version.exact)
+            .map(|version| (version.from.as_millis(), version.state == "deleted"))
+            .collect();
+        let wanted: Vec<(i64, bool)> =
+            log.iter().filter(|one| one.key == *key).map(|one| (one.time.millis as i64, one.rec.is_none())).collect();
+        assert_eq!(found, wanted, "seed {seed}, {shown}");
+    }
+    river.check(&format!("seed {seed}"));
+}
+
+#[test]
+fn what_is_shipped_again_after_kills_in_whatever_order_is_there_once_each() {
+    let rounds = from_env("REKEEP_TEST_ROUNDS", 2);
+    (0..rounds).for_each(|seed| resent(0x51EA + seed));
 }

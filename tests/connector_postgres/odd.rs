@@ -137,3 +137,29 @@ fn objects_and_sequences_that_may_not_be_read_are_named_and_what_is_said_of_obje
     let objects = rows(&mut copy, "SELECT oid, convert_from(lo_get(oid), 'UTF8') FROM pg_largeobject_metadata");
     assert_eq!(objects, ["7001\tOPEN", "7002\tsecret", "7003\tanybody's"]);
 }
+
+#[test]
+#[ignore = "needs postgresql"]
+fn a_sequence_that_a_capture_may_not_read_is_named_until_it_may() {
+    let cluster = Cluster::logical();
+    let mut client = cluster.database("d");
+    client
+        .batch_execute(
+            "CREATE ROLE owner LOGIN REPLICATION; GRANT CREATE ON DATABASE d TO owner; GRANT CREATE ON SCHEMA public TO owner; \
+             CREATE SEQUENCE hidden; SELECT setval('hidden', 41); \
+             SET ROLE owner; CREATE TABLE t (k int PRIMARY KEY); INSERT INTO t VALUES (1); RESET ROLE",
+        )
+        .unwrap();
+    let (room, url) = (Room::new(), cluster.url("d").replace("postgres@", "owner@"));
+    let take = || room.run(&["capture", &url, "--once", "--slot", "s"]);
+    for key in 2..4 {
+        take().ends(3, &["the value of sequence public.hidden: this user may not read it"]);
+        client.batch_execute(&format!("INSERT INTO t VALUES ({key})")).unwrap();
+    }
+    client.batch_execute("GRANT SELECT ON SEQUENCE hidden TO owner").unwrap();
+    take().ends(0, &[]);
+    let mut copy = cluster.database("copy");
+    room.ok(&["restore", "latest", &cluster.url("copy")]);
+    assert_eq!(rows(&mut copy, "SELECT last_value FROM hidden"), ["41"]);
+    assert_eq!(rows(&mut copy, "TABLE t"), ["1", "2", "3"]);
+}

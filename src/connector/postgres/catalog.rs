@@ -43,6 +43,15 @@ pub(super) enum Bytes {
 /// Why a table is not read that this user may not read.
 pub(super) const UNREADABLE: &str = "this user may not read it";
 
+/// How the words begin that name a sequence whose value is not read.
+pub(super) const SEQUENCE: &str = "the value of sequence ";
+
+/// The sequences whose values this user may not read, in words.
+pub(super) fn unread_sequences(all: &[Table]) -> impl Iterator<Item = String> {
+    let unread = all.iter().filter(|table| table.kind == 'S' && !table.may_read);
+    unread.map(|table| format!("{SEQUENCE}{}: {UNREADABLE}", table.collection()))
+}
+
 /// How rows are told apart.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum KeyKind {

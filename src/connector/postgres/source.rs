@@ -272,9 +272,7 @@ impl Found {
         if replica {
             notes.push(played(leader).map_err(fail)?);
         }
-        for sequence in all.iter().filter(|table| table.kind == 'S' && !table.may_read) {
-            missing.push(format!("the value of sequence {}: {}", sequence.collection(), catalog::UNREADABLE));
-        }
+        missing.extend(catalog::unread_sequences(&all));
         for table in all.iter().filter(|table| matches!(table.kind, 'r' | 'f')) {
             let name = table.collection();
             if table.kind == 'f' {

@@ -224,6 +224,15 @@ impl Follower {
         Ok(serde_json::to_value(found).unwrap_or_default())
     }
 
+    /// The sequences whose values this user may not read, in words.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] from the server.
+    pub fn unread_sequences(&mut self) -> Result<Vec<String>, ConnectorError> {
+        let all = catalog::tables(&mut self.side, &self.selection, &self.object)?;
+        Ok(catalog::unread_sequences(&all).collect())
+    }
+
     /// Makes the publication, or brings it up to date, and takes out of the tables what it does not tell of. Gives the collections
     /// that it did not list before.
     ///

@@ -22,10 +22,12 @@ pub use slot::SlotStanding;
 pub use tables::Tables;
 pub use teller::{Changes, RowChange};
 
-/// Whether what is missing, in these words, is a table that could not be read at all: it is none of the collections then, and is read
-/// as a new one as soon as it can be.
+/// Whether what is missing, in these words, is a table or a sequence's value that could not be read at all: it is looked for again
+/// before each commit, and is there as soon as it can be read.
 #[must_use]
-pub fn is_of_unread_table(problem: &str) -> bool {
-    let reason = problem.strip_prefix("table ").and_then(|problem| problem.strip_suffix(super::catalog::UNREADABLE));
+pub fn is_of_unread(problem: &str) -> bool {
+    let is_of = |what: &str| problem.starts_with(what);
+    let reason =
+        problem.strip_suffix(super::catalog::UNREADABLE).filter(|_| is_of("table ") || is_of(super::catalog::SEQUENCE));
     reason.is_some_and(|name| name.ends_with(": "))
 }

@@ -4,7 +4,7 @@ use super::Logical;
 use crate::{
     connector::postgres::{
         log::{StreamState, state_of},
-        logical::{Follower, Held, SlotStanding, Tables, is_of_unread_table},
+        logical::{Follower, Held, SlotStanding, Tables, is_of_unread},
     },
     ops::{
         OpsError,
@@ -68,7 +68,7 @@ impl Lineage {
         let is_base = snapshot.content.kind != Kind::Journal;
         let problems = &snapshot.content.problems;
         state.is_whole |= snapshot.content.complete
-            || is_base && !problems.is_empty() && problems.iter().all(|problem| is_of_unread_table(problem));
+            || is_base && !problems.is_empty() && problems.iter().all(|problem| is_of_unread(problem));
         let collections = snapshot.collections.iter();
         Some(Self {
             parent: snapshot.id,
@@ -214,6 +214,7 @@ impl Lineage {
             problems
                 .push(format!("changes of large objects are not in it: no stream tells them ({objects} are there)"));
         }
+        problems.extend(follower.unread_sequences()?);
         for problem in problems.iter().filter(|problem| !self.problems.contains(problem)) {
             logical.progress.warn(WarningKind::Problem, follower.object(), problem.as_str());
         }

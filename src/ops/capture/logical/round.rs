@@ -9,7 +9,7 @@ use super::{
 use crate::{
     connector::postgres::{
         log::{Lsn, StreamState, Visible, sequences_into, state_into},
-        logical::{Changes, Follower, RowChange, is_of_unread_table},
+        logical::{Changes, Follower, RowChange, is_of_unread},
     },
     layer::{Stack, StackCursor, VersionValue},
     ops::{
@@ -335,8 +335,7 @@ impl<'a> Round<'a> {
         self.write_all()?;
         let (untold, before) = (self.lineage.untold(), self.lineage.state.clone());
         let is_anew_whole = self.anew.as_ref();
-        let is_anew_whole =
-            is_anew_whole.is_none_or(|anew| anew.problems.iter().all(|problem| is_of_unread_table(problem)));
+        let is_anew_whole = is_anew_whole.is_none_or(|anew| anew.problems.iter().all(|problem| is_of_unread(problem)));
         let is_all_kept = self.lost == 0 && self.begin_writing()?.refused() == 0;
         let is_whole = before.is_whole && is_anew_whole && is_all_kept;
         let state = StreamState { position: reached, untold, is_whole, ..before };

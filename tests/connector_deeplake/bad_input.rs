@@ -349,3 +349,32 @@ fn nodes_that_cannot_be_told_leave_what_was_saved_of_them() {
     assert_eq!(fs::read(there.join("versions/two/x/chunks/c")).unwrap(), b"two");
     assert!(fs::read_to_string(there.join("version_control_info.json")).unwrap().contains("two"));
 }
+
+#[test]
+fn a_dataset_that_cannot_be_looked_at_keeps_no_other_from_being_read_and_what_was_saved_of_it_stands() {
+    let world = World::new();
+    make_nodes(&world.lake().join("t/bad"), &["one"]);
+    let mut good = world.made("t/good");
+    good.commit(&[("a", b"1")]);
+    let first = world.back_up();
+    assert!(first.complete, "{:?}", first.problems);
+    let expected = files(&world.lake());
+    // Longer than anything that names nodes.
+    let versions = world.lake().join("t/bad/version_control_info.json");
+    let whole = fs::read(&versions).unwrap();
+    fs::File::create(&versions).unwrap().set_len(65 << 20).unwrap();
+    good.commit(&[("b", b"2")]);
+    let second = world.back_up();
+    says(&second, "t/bad: it cannot be looked at");
+    let to = world.dir.path().join("back");
+    world.restore(&second, &to);
+    let back = files(&to);
+    assert!(expected.iter().filter(|(name, _)| name.starts_with("t/bad/")).all(|(name, bytes)| back[name] == *bytes));
+    assert!(back.keys().any(|name| name.starts_with("t/good/") && name.ends_with('b')), "{back:?}");
+    // Where there is no other, it is an error.
+    let alone = DeepLakeSource::new(&url(&world.lake().join("t/bad")), DeepLakeOptions::default()).unwrap();
+    let error = backup(&world.repo, &alone, &BackupOptions::default(), &Silent).unwrap_err();
+    assert!(error.to_string().contains("look at the dataset"), "{error}");
+    fs::write(&versions, whole).unwrap();
+    assert!(world.back_up().complete);
+}

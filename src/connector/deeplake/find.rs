@@ -76,7 +76,7 @@ pub(super) fn find(place: &LakePlace) -> Result<Found, ConnectorError> {
         found.datasets.push(Dataset { path: String::new(), collection: name.clone(), tenant, name, format });
         return Ok(found);
     }
-    let mut folders = Vec::new();
+    let (mut folders, mut unlisted) = (Vec::new(), Vec::new());
     for folder in own {
         if !folder.is_folder {
             found.beside.push(folder.name);
@@ -85,7 +85,13 @@ pub(super) fn find(place: &LakePlace) -> Result<Found, ConnectorError> {
         if is_ours(&folder.name) {
             continue;
         }
-        let below = place.list(&folder.name, &mut |name| found.beside.push(name)).map_err(io)?.unwrap_or_default();
+        let below = match place.list(&folder.name, &mut |name| found.beside.push(name)) {
+            Err(error) if place.is_local() => {
+                unlisted.push(format!("{}: the folder cannot be listed: {error}", folder.name));
+                continue;
+            }
+            below => below.map_err(io)?.unwrap_or_default(),
+        };
         if let Some(format) = format_of(&below) {
             let tenant = own_names(place).1;
             let (path, collection, name) = (folder.name.clone(), folder.name.clone(), folder.name);
@@ -95,7 +101,13 @@ pub(super) fn find(place: &LakePlace) -> Result<Found, ConnectorError> {
         for inner in below {
             let path = join(&folder.name, &inner.name);
             let names = if inner.is_folder && !is_ours(&inner.name) {
-                place.list(&path, &mut |name| found.beside.push(name)).map_err(io)?
+                match place.list(&path, &mut |name| found.beside.push(name)) {
+                    Err(error) if place.is_local() => {
+                        unlisted.push(format!("{path}: the folder cannot be listed: {error}"));
+                        continue;
+                    }
+                    names => names.map_err(io)?,
+                }
             } else {
                 None
             };
@@ -118,6 +130,7 @@ pub(super) fn find(place: &LakePlace) -> Result<Found, ConnectorError> {
         }
     }
     found.unreached = unreached(place, &found.beside, folders);
+    found.unreached.extend(unlisted);
     Ok(found)
 }
 

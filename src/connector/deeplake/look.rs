@@ -35,8 +35,26 @@ pub(super) fn look(place: &LakePlace, dataset: &Dataset) -> io::Result<Inventory
         }
     };
     inventory.settle();
+    name(&mut inventory, dataset);
+    Ok(inventory)
+}
+
+/// Of a dataset that cannot be looked at: what was saved of it stands.
+pub(super) fn unlooked(dataset: &Dataset, error: &io::Error) -> Inventory {
+    // A restore of what stands goes by the version.
+    let attributes = match dataset.format {
+        Format::Four => json!({ "version": 4 }),
+        Format::Three => json!({ "version": 3 }),
+        Format::Neither | Format::Begun => json!({}),
+    };
+    let mut inventory = Inventory { attributes, absent: vec![KeyRange::all()], ..Inventory::default() };
+    inventory.missing.add(format!("it cannot be looked at, and nothing of it is read: {error}"));
+    name(&mut inventory, dataset);
+    inventory
+}
+
+fn name(inventory: &mut Inventory, dataset: &Dataset) {
     for (name, value) in [("tenant", dataset.tenant.as_deref()), ("dataset", Some(dataset.name.as_str()))] {
         inventory.attributes[name] = Json::from(value);
     }
-    Ok(inventory)
 }

@@ -5,7 +5,7 @@ use super::{
     find::{Dataset, Format, LOG, find},
     inventory::{Item, Sentences},
     kept::{Kept, Told},
-    look::look,
+    look::{look, unlooked},
     names,
     nodes::VERSIONS,
     place::{LakePlace, join},
@@ -130,6 +130,7 @@ impl Source for DeepLakeSource {
             collections: Vec::new(),
             notes: Vec::new(),
             unreached: Vec::new(),
+            unlooked: None,
         };
         let is_all = self.options.tenant.is_none() && self.options.datasets.is_empty();
         if is_all {
@@ -151,7 +152,11 @@ impl Source for DeepLakeSource {
             }
             session.add(&self.place, &dataset, self.kept.get(&dataset.collection))?;
         }
-        Ok(Box::new(session))
+        match session.unlooked.take() {
+            // Nothing at all could be read.
+            Some((count, error)) if count == session.datasets.len() => Err(error),
+            _ => Ok(Box::new(session)),
+        }
     }
 }
 
@@ -175,16 +180,28 @@ struct DeepLakeSession {
     notes: Vec<String>,
     /// Datasets that are not read, in words.
     unreached: Vec<String>,
+    /// How many datasets could not be looked at, and why the first could not.
+    unlooked: Option<(usize, ConnectorError)>,
 }
 
 impl DeepLakeSession {
     fn add(&mut self, place: &LakePlace, dataset: &Dataset, kept: Option<&Arc<Kept>>) -> Result<(), ConnectorError> {
-        let object = || join(&place.show(), &dataset.path);
-        let inventory = look(place, dataset).map_err(|source| ConnectorError::Io {
+        let io = |source| ConnectorError::Io {
             operation: "look at the dataset",
-            object: object(),
+            object: join(&place.show(), &dataset.path),
             source,
-        })?;
+        };
+        let inventory = match look(place, dataset) {
+            Ok(inventory) => inventory,
+            // One that cannot be read keeps no other from being read. Of a service that does not answer nothing is known.
+            Err(error) if place.is_local() => {
+                let inventory = unlooked(dataset, &error);
+                let (count, first) = self.unlooked.take().map_or_else(|| (0, io(error)), |before| before);
+                self.unlooked = Some((count + 1, first));
+                inventory
+            }
+            Err(error) => return Err(io(error)),
+        };
         let bytes = inventory.items.iter().fold(0, |sum: u64, item| sum.saturating_add(weight(item)));
         self.collections.push(SourceCollection {
             name: dataset.collection.clone(),

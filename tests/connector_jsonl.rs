@@ -70,6 +70,13 @@ impl Room {
         std::fs::read_to_string(self.path(name)).unwrap()
     }
 
+    /// What there is of it, whether or not it is all.
+    fn restore_to(&self, taken: &BackupOutcome, path: &Path) {
+        let target = JsonlTarget::new(&url(path)).unwrap();
+        let taken = snapshot(&self.repo, taken.id.unwrap());
+        restore(&self.repo, &taken, &target, &RestoreOptions::default(), &Heard::default()).unwrap();
+    }
+
     fn write(&self, name: &str, text: &str) {
         std::fs::write(self.path(name), text).unwrap();
     }
@@ -301,15 +308,62 @@ fn ordinary_lines_take_a_field_for_their_key() {
 }
 
 #[test]
-fn a_broken_ordinary_line_is_named_and_commits_nothing() {
+fn a_file_without_one_line_of_json_is_none_and_commits_nothing() {
     let room = Room::new();
     for bad in ["{\"text\":", "{} {}", "nonsense", "{\"n\":NaN}"] {
-        for (before, line) in [("{\"text\":\"x\"}\n\n", "line 3"), ("", "line 1")] {
-            room.write("bad.jsonl", &format!("{before}{bad}\n"));
+        for text in [format!("{bad}\n"), format!("{bad}\n").repeat(5000)] {
+            room.write("bad.jsonl", &text);
             let error = room.try_back_up("bad.jsonl").unwrap_err().to_string();
-            assert!(error.contains(line) && error.contains("bad.jsonl"), "{bad}: {error}");
+            assert!(error.contains("line 1 of") && error.contains("bad.jsonl"), "{bad}: {error}");
             assert!(error.contains("it is no JSON"), "{bad}: {error}");
         }
     }
+    room.write("bad.jsonl", "{\"a\":1}\n{\"b\":2}\n");
+    let source =
+        JsonlSource::new(&SourceUrl::parse(&format!("jsonl:{}?key=id", room.path("bad.jsonl").display())).unwrap());
+    let error = backup(&room.repo, &source.unwrap(), &plain(), &Heard::default()).unwrap_err().to_string();
+    assert!(error.contains("it has no field `id`"), "{error}");
     assert!(room.repo.snapshots().unwrap().is_empty());
+}
+
+/// What whoever writes such a file leaves when he is looked at midway, or when his machine stops.
+#[test]
+fn torn_lines_are_kept_as_they_are_by_number_and_left_out_by_field() {
+    let room = Room::new();
+    let torn: [&[u8]; 4] = [
+        b"{\"id\":1}\n{\"id\":",
+        b"\"id\":0}\n{\"id\":1}\n",
+        b"{\"id\":1}\n\0\0\0\0\n{\"id\":2}\n",
+        b"{\"id\":1,\"v\":\"\xff\"}\n{\"id\":1}\n",
+    ];
+    for (number, text) in torn.into_iter().enumerate() {
+        let (name, out) = (format!("in{number}.jsonl"), room.path(&format!("out{number}.jsonl")));
+        std::fs::write(room.path(&name), text).unwrap();
+        let taken = room.back_up(&name);
+        assert!(taken.complete, "{:?}", taken.problems);
+        room.restore_to(&taken, &out);
+        assert_eq!(std::fs::read(&out).unwrap(), text);
+        let url = format!("jsonl:{}?key=id", room.path(&name).display());
+        let source = JsonlSource::new(&SourceUrl::parse(&url).unwrap()).unwrap();
+        let taken = backup(&room.repo, &source, &plain(), &Heard::default()).unwrap();
+        assert!(!taken.complete && taken.problems.len() == 1, "{:?}", taken.problems);
+        assert!(taken.problems[0].starts_with("line ") && taken.stats.new > 0, "{taken:?}");
+    }
+}
+
+#[test]
+fn of_ordinary_lines_with_one_key_the_last_stays_and_the_others_are_named() {
+    let room = Room::new();
+    room.write("in.jsonl", "{\"id\":1,\"v\":1}\n{\"id\":2}\n{\"id\":1,\"v\":2}\n{\"id\":1,\"v\":3}\n");
+    let url = format!("jsonl:{}?key=id", room.path("in.jsonl").display());
+    let source = JsonlSource::new(&SourceUrl::parse(&url).unwrap()).unwrap();
+    let taken = backup(&room.repo, &source, &plain(), &Heard::default()).unwrap();
+    assert!(!taken.complete);
+    assert!(
+        taken.problems.iter().any(|it| it.contains("2 lines") && it.contains("line 1 (line 3 stays)")),
+        "{taken:?}"
+    );
+    room.restore_to(&taken, &room.path("out.jsonl"));
+    let text = std::fs::read_to_string(room.path("out.jsonl")).unwrap();
+    assert_eq!(text, "{\"id\":1,\"v\":3}\n{\"id\":2}\n");
 }

@@ -18,10 +18,10 @@ pub(in crate::ops) use ahead::{newest, newest_first};
 use super::{OpsError, Progress};
 use crate::{
     record::Timestamp,
-    repo::{RepoError, Repository, Snapshot},
+    repo::{RepoError, Repository, Snapshot, SnapshotId},
     report::{ErrorKind, WarningKind},
 };
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use whole::Wholeness;
 
 /// Problems of a partial snapshot that are said when it is chosen.
@@ -44,6 +44,25 @@ pub fn named(repo: &Repository, name: &str, narrow: &Narrow, progress: &dyn Prog
         // The next one of those that are left is meant then.
         snapshots.retain(|snapshot| snapshot.id != found.id);
     }
+}
+
+/// The snapshots that could not be read when the repository was opened and stand by no other revision, where a person did not name
+/// one by its id: whatever was found, one of these may be what was meant.
+pub fn unread(repo: &Repository, name: &str) -> Result<BTreeSet<SnapshotId>, OpsError> {
+    let mut unread = BTreeSet::new();
+    if matches!(SnapshotSpec::parse(name, repo.clock().now())?, SnapshotSpec::Id(_)) {
+        return Ok(unread);
+    }
+    for warning in repo.warnings().iter().filter(|warning| warning.kind == WarningKind::ObjectUnreadable) {
+        let part = warning.object.strip_prefix("snapshots/").unwrap_or(&warning.object);
+        let id = part.split('/').next().and_then(|id| id.parse::<SnapshotId>().ok());
+        if let Some(id) = id
+            && repo.snapshot(&id)?.is_none()
+        {
+            unread.insert(id);
+        }
+    }
+    Ok(unread)
 }
 
 /// Finds the one snapshot that is meant among those that there are, oldest first. `latest` and `@TIME` need a single source

@@ -444,6 +444,23 @@ fn a_damaged_revision_can_be_let_go_and_blocks_nothing_else() {
 }
 
 #[test]
+fn who_asks_for_the_newest_hears_that_it_may_be_the_one_that_cannot_be_read() {
+    let world = World::new();
+    folder(&world);
+    let old = world.backup(&["files:s"]);
+    fs::write(world.path("s/g"), "new").unwrap();
+    let newest = world.backup(&["files:s"]);
+    junk(&world.repo().join(format!("snapshots/{newest}/0")));
+    forget_catalog(&world);
+    for (at, name) in ["latest", "@now"].into_iter().enumerate() {
+        let to = format!("files:out{at}");
+        world.run(&["restore", name, &to]).fails(3, &["may be another than", "1 snapshot cannot be read"]);
+        assert!(world.path(&format!("out{at}/f")).exists() && !world.path(&format!("out{at}/g")).exists());
+    }
+    world.ok(&["restore", &old, "files:by-id"]);
+}
+
+#[test]
 fn a_snapshot_that_stands_without_a_damaged_revision_is_not_let_go() {
     for (number, flag, is_held) in
         [(1, "--hold", false), (0, "--hold", true), (1, "--add=x", false), (0, "--add=x", false)]

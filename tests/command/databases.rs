@@ -156,6 +156,21 @@ fn ordinary_lines_are_backed_up_by_number_or_by_field() {
 }
 
 #[test]
+fn rows_that_break_a_check_of_the_table_that_stands_there_are_told() {
+    let world = World::new();
+    world.sql("a.db", "CREATE TABLE p(id INTEGER PRIMARY KEY, v); INSERT INTO p VALUES (1, 'a'), (2, 'b')");
+    world.backup(&["sqlite:a.db"]);
+    world.sql("b.db", "CREATE TABLE p(id INTEGER PRIMARY KEY, v CHECK (v <> 'b'))");
+    world
+        .run(&["restore", "latest", "sqlite:b.db", "--verify"])
+        .fails(0, &["table `p` has a CHECK", "rows that break it"]);
+    assert_eq!(rows(&world.path("b.db"), "SELECT v FROM p").len(), 2);
+    world.sql("c.db", "CREATE TABLE p(id INTEGER PRIMARY KEY, v CHECK (v <> 'c'))");
+    let ran = world.ok(&["restore", "latest", "sqlite:c.db"]);
+    assert!(!ran.err.contains("CHECK"), "{ran:?}");
+}
+
+#[test]
 fn a_restore_into_a_database_that_fails_has_left_it_as_it_was_and_says_so() {
     let world = World::new();
     world.sql("a.db", "CREATE TABLE t(id INTEGER PRIMARY KEY, v); INSERT INTO t VALUES (1, 'x')");

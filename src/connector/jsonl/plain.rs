@@ -48,7 +48,7 @@ impl Keyed {
 /// What is wrong with a line.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Wrong {
-    /// It is no JSON: nothing can be trusted.
+    /// It is no JSON: torn, or of another kind.
     Line(String),
     /// It has no key, and is left out.
     Key(String),
@@ -157,10 +157,11 @@ impl<'de> Visitor<'de> for Field<'_> {
     }
 }
 
-/// The value of a line.
+/// The value of a line, whatever it holds.
 pub(super) fn value(line: &[u8]) -> (Shape, Vec<u8>) {
     let mut value = Vec::new();
-    CellWriter::new(&mut value, 1).cell(Tag::STRING, line);
+    let tag = if std::str::from_utf8(line).is_ok() { Tag::STRING } else { Tag::BLOB };
+    CellWriter::new(&mut value, 1).cell(tag, line);
     (Shape::new(vec![CELL.to_vec()]), value)
 }
 

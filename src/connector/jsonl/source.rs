@@ -10,11 +10,13 @@ use crate::{
         ConnectorError, Identity, Scope, SessionEnd, SessionOptions, Source, SourceAbilities, SourceCollection,
         SourceSession, SourceUrl,
         shared::{
-            sort::{Duplicates, Sorted, Sorter, encode_body, must_spill_of},
+            sort::{Duplicates, Sorted, Sorter, Twice, encode_body, must_spill_of},
             spool::Spool,
         },
     },
-    record::{Clock, Expiry, KeyCodec, KeyRange, MAX_KEY_BYTES, Meta, RecordStream, SystemClock, Timestamp},
+    record::{
+        Clock, Expiry, KeyCodec, KeyRange, MAX_KEY_BYTES, Meta, RecordStream, SystemClock, Timestamp, key::encode_int,
+    },
     repo::manifest::Asked,
     report::Remedy,
 };
@@ -30,6 +32,8 @@ use std::{
 const MAX_LINE_BYTES: u64 = 512 << 20;
 /// Lines of nothing but space, and bytes of one, before which a file that is not an ordinary one has begun.
 const MAX_BLANK: usize = 4096;
+/// So many bad lines before any good one, and the file is none of lines of JSON.
+const MAX_BAD_ALONE: u64 = 1000;
 /// The most collections of one file: each has a sorter.
 const MAX_COLLECTIONS: usize = 10_000;
 
@@ -150,6 +154,11 @@ struct Lines<'a> {
     missing: Vec<String>,
     /// How the lines are keyed, if they are ordinary ones; not known before the first.
     keyed: Option<Keyed>,
+    /// Of ordinary lines those from which a record came, and those that are no JSON, or have no key.
+    good: u64,
+    bad: u64,
+    /// The first of the latter.
+    first_bad: Option<ConnectorError>,
     /// Whether the last line ended.
     ended: bool,
 }
@@ -170,6 +179,9 @@ impl<'a> Lines<'a> {
             notes,
             missing,
             keyed: None,
+            good: 0,
+            bad: 0,
+            first_bad: None,
             ended: true,
         }
     }
@@ -269,21 +281,44 @@ impl<'a> Lines<'a> {
             return Ok(());
         }
         let key = match plain::key(line, self.line, keyed) {
-            Ok(key) if key.len() <= MAX_KEY_BYTES => key,
+            Ok(key) if key.len() <= MAX_KEY_BYTES => {
+                self.good += 1;
+                key
+            }
             Ok(key) => {
+                self.good += 1;
                 self.leave_out(&format!("its key has {} bytes; the most is {MAX_KEY_BYTES}", key.len()));
                 return Ok(());
             }
-            Err(Wrong::Key(reason)) => {
-                self.leave_out(&reason);
-                return Ok(());
+            Err(wrong) => {
+                let (Wrong::Key(reason) | Wrong::Line(reason)) = wrong;
+                self.pass(&reason)?;
+                if !by_number {
+                    self.leave_out(&reason);
+                    return Ok(());
+                }
+                // Its number is its key, whatever it holds.
+                encode_int(self.line.cast_signed()).to_vec()
             }
-            Err(Wrong::Line(reason)) => return Err(self.wrong(&reason)),
         };
         let at = self.find(self.default)?;
         self.found[at].codec = Some(keyed.codec());
         let (shape, value) = plain::value(line);
         self.push(at, &key, &encode_body(&Meta::default(), &shape, &value))
+    }
+
+    /// Counts a line that is no JSON or has no key: torn by whoever was writing it, or by a machine that stopped. Where there is no
+    /// other, the file is not what was meant.
+    fn pass(&mut self, reason: &str) -> Result<(), ConnectorError> {
+        self.bad += 1;
+        if self.bad == 1 {
+            self.first_bad = Some(self.wrong(reason));
+        }
+        if self.bad == MAX_BAD_ALONE { self.is_one_of_lines() } else { Ok(()) }
+    }
+
+    fn is_one_of_lines(&mut self) -> Result<(), ConnectorError> {
+        self.first_bad.take_if(|_| self.good == 0).map_or(Ok(()), Err)
     }
 
     /// Names a line that is not part of what is delivered.
@@ -369,6 +404,14 @@ impl<'a> Lines<'a> {
 
     fn session(mut self, start: Timestamp, readers: usize) -> Result<JsonlSession, ConnectorError> {
         let (mut collections, mut sorted) = (Vec::new(), Vec::new());
+        self.is_one_of_lines()?;
+        if let (Some(first), Some(Keyed::ByNumber)) = (&self.first_bad, &self.keyed) {
+            let lines = self.bad;
+            self.notes.push(match lines {
+                1 => format!("one line is no JSON, and is kept as it is: {first}"),
+                _ => format!("{lines} lines are no JSON, and are kept as they are; the first: {first}"),
+            });
+        }
         if let Some(keyed) = &self.keyed {
             let codec = keyed.codec();
             // A file without a line is one all the same, and comes back as it was.
@@ -394,7 +437,8 @@ impl<'a> Lines<'a> {
             None => json!({}),
         };
         let (notes, missing, origin) = (self.notes, self.missing, self.origin.to_owned());
-        Ok(JsonlSession { start, end: start, attributes, collections, sorted, readers, notes, missing, origin })
+        let twice = matches!(self.keyed, Some(Keyed::ByField(_))).then(Arc::default);
+        Ok(JsonlSession { start, end: start, attributes, collections, sorted, readers, notes, missing, origin, twice })
     }
 }
 
@@ -409,6 +453,8 @@ struct JsonlSession {
     notes: Vec<String>,
     missing: Vec<String>,
     origin: String,
+    /// Of ordinary lines, whose keys may come again; of ours they never do.
+    twice: Option<Arc<Twice>>,
 }
 
 impl JsonlSession {
@@ -441,13 +487,22 @@ impl SourceSession for JsonlSession {
     }
 
     fn read(&self, collection: usize, range: &KeyRange) -> Result<Box<dyn RecordStream + '_>, ConnectorError> {
-        let stream = self.sorted(collection)?.read(range, &self.origin, Duplicates::Refused);
+        let duplicates =
+            self.twice.as_ref().map_or(Duplicates::Refused, |twice| Duplicates::LastWins(Arc::clone(twice)));
+        let stream = self.sorted(collection)?.read(range, &self.origin, duplicates);
         let io =
             |source| ConnectorError::Io { operation: "read the sorted lines of", object: self.origin.clone(), source };
         Ok(Box::new(stream.map_err(io)?))
     }
 
     fn finish(&self) -> Result<SessionEnd, ConnectorError> {
-        Ok(SessionEnd { end: self.end, missing: self.missing.clone(), notes: self.notes.clone(), vanished: 0 })
+        let mut missing = self.missing.clone();
+        let (count, pairs) = self.twice.as_ref().map(|twice| twice.told()).unwrap_or_default();
+        if count > 0 {
+            let pairs = pairs.iter().map(|(_, went, stays)| format!("line {went} (line {stays} stays)"));
+            let named: Vec<String> = pairs.collect();
+            missing.push(format!("{count} lines have the key of a later one: {}", named.join(", ")));
+        }
+        Ok(SessionEnd { end: self.end, missing, notes: self.notes.clone(), vanished: 0 })
     }
 }

@@ -56,6 +56,38 @@ pub(super) fn broken_references(connection: &Connection) -> Vec<String> {
     }
 }
 
+/// The tables of these that hold rows which a CHECK of theirs does not allow: rows come back as they were, whatever stands there.
+pub(super) fn broken_checks(connection: &Connection, tables: &[&str]) -> rusqlite::Result<Vec<String>> {
+    let mut notes = Vec::new();
+    if tables.is_empty() {
+        return Ok(notes);
+    }
+    connection.pragma_update(None, "ignore_check_constraints", false)?;
+    for table in tables {
+        let sql = format!("PRAGMA main.integrity_check({})", ident(table));
+        let looked = connection.prepare(&sql).and_then(|mut statement| {
+            let found = statement.query_map([], |row| row.get::<_, String>(0))?;
+            found.collect::<rusqlite::Result<Vec<String>>>()
+        });
+        match looked {
+            Ok(found) => {
+                if found.iter().any(|line| line.starts_with("CHECK constraint failed")) {
+                    notes.push(format!(
+                        "table `{table}` has a CHECK that the snapshot's table had not, and rows that break it: they came back as they \
+                         were (PRAGMA integrity_check({}) says so)",
+                        ident(table)
+                    ));
+                }
+            }
+            Err(error) => {
+                notes.push(format!("table `{table}`: whether its rows keep its CHECKs cannot be said: {error}"))
+            }
+        }
+    }
+    connection.pragma_update(None, "ignore_check_constraints", true)?;
+    Ok(notes)
+}
+
 /// The numbers by which an application knows its databases and the state of their schemas: part of what is made equal, else
 /// left as they are and said where they differ.
 pub(super) fn numbers(connection: &Connection, wanted: &Settings, make_equal: bool) -> rusqlite::Result<Vec<String>> {

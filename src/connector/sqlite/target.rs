@@ -164,6 +164,7 @@ impl Target for SqliteTarget {
             plan: plan.clone(),
             made: Vec::new(),
             touched: Vec::new(),
+            checked: Vec::new(),
             stand_ins: Vec::new(),
             notes: Vec::new(),
             missing: Vec::new(),
@@ -213,6 +214,8 @@ struct SqliteTargetSession {
     made: Vec<(String, Vec<i64>)>,
     /// Whether rows of a table were written or removed, by the names of those that were there before.
     touched: Vec<(String, Arc<AtomicBool>)>,
+    /// Tables that were there before, are defined otherwise than the snapshot's, and may have a CHECK.
+    checked: Vec<String>,
     /// Tables that were made by another statement than their own, which follows.
     stand_ins: Vec<(String, String)>,
     notes: Vec<String>,
@@ -267,6 +270,9 @@ impl SqliteTargetSession {
         let table = schema::table(connection, name, sql).map_err(fail)?;
         if !is_made {
             check_fit(connection, &table, collection, wanted, &object)?;
+            if differs && table.sql.to_ascii_lowercase().contains("check") {
+                self.checked.push(table.name.clone());
+            }
             if differs && self.plan.make_equal && is_whole && !table.is_internal() {
                 self.notes.push(aftermath::otherwise(&table.name, &wanted.sql));
             }
@@ -306,6 +312,9 @@ impl SqliteTargetSession {
         self.notes.extend(aftermath::broken_references(connection));
         let touched = self.touched.iter().filter(|(_, touched)| touched.load(Ordering::Relaxed));
         let touched: Vec<&str> = touched.map(|(name, _)| name.as_str()).collect();
+        let checked: Vec<&str> =
+            self.checked.iter().map(String::as_str).filter(|name| touched.contains(name)).collect();
+        self.notes.extend(aftermath::broken_checks(connection, &checked)?);
         let settled = derived::settle(connection, &self.plan, &touched)?;
         if let Some(reason) = settled.mixed {
             return Ok(Some(reason));

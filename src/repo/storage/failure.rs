@@ -71,8 +71,11 @@ fn without_value(text: &str, name: &str) -> String {
     out
 }
 
+/// What is said of a place that answers a greeting of TLS with something else.
+const NO_TLS: &str = "the endpoint does not speak TLS: if that is meant, write endpoint=http://HOST:PORT";
+
 /// What people can do about errors that services give by a code.
-const HINTS: [(&str, &str); 9] = [
+const HINTS: [(&str, &str); 11] = [
     ("NoSuchBucket", "there is no such bucket"),
     ("ContainerNotFound", "there is no such container"),
     ("PermanentRedirect", "the bucket lies in another region, or at another endpoint"),
@@ -81,6 +84,11 @@ const HINTS: [(&str, &str); 9] = [
     ("RequestTimeTooSkewed", "this host's clock is off by more than the service allows: set it"),
     ("ExpiredToken", "the credentials have expired"),
     ("InvalidAccessKeyId", "the service does not know this access key"),
+    (
+        "failed to load signing credential",
+        "no credentials were found: docs/storage.md says where each service takes them from (variables, profiles, files, roles)",
+    ),
+    ("InvalidContentType", NO_TLS),
     ("SignatureDoesNotMatch", "the secret key is not the access key's"),
 ];
 
@@ -104,6 +112,8 @@ pub(super) fn io_error(error: opendal::Error, secrets: &Secrets) -> io::Error {
     let is_place = matches!(hint, Some("there is no such bucket" | "there is no such container"));
     let kind = match error.kind() {
         OpendalKind::NotFound if is_place => ErrorKind::Other,
+        // It does not pass by trying.
+        _ if hint == Some(NO_TLS) => ErrorKind::Other,
         OpendalKind::NotFound => ErrorKind::NotFound,
         OpendalKind::PermissionDenied => ErrorKind::PermissionDenied,
         OpendalKind::RateLimited => ErrorKind::WouldBlock,
@@ -167,6 +177,12 @@ mod tests {
         let bucket = io_error(Error::new(OpendalKind::NotFound, "ContainerNotFound"), &Secrets::default());
         assert_eq!(bucket.kind(), ErrorKind::Other);
         assert!(bucket.to_string().contains("no such container"), "{bucket}");
+        let words = "error sending request: received corrupt message of type InvalidContentType";
+        let plain = io_error(Error::new(OpendalKind::Unexpected, words).set_temporary(), &Secrets::default());
+        assert!(plain.kind() == ErrorKind::Other && plain.to_string().contains("endpoint=http://"), "{plain}");
+        let nobody =
+            io_error(Error::new(OpendalKind::Unexpected, "failed to load signing credential"), &Secrets::default());
+        assert!(nobody.to_string().contains("no credentials were found"), "{nobody}");
     }
 
     #[test]

@@ -67,10 +67,14 @@ pub(super) fn of_another_tool(text: &str) -> Option<String> {
         "b2" => bucket("b2", "?bucket-id=ID"),
         "gs" | "gcs" => bucket("gcs", ""),
         "azure" | "azblob" => bucket("azblob", "?account-name=NAME"),
-        "rclone" | "rest" | "swift" | "idrive" | "smb" | "nfs" => {
+        "rclone" | "rest" | "swift" | "idrive" | "smb" | "nfs" | "opendal" | "minio" | "hdfs" | "drive" | "gdrive"
+        | "dropbox" | "onedrive" => {
             is_path(format!("`{prefix}:` is another program's; docs/storage.md says what this one reaches"))
         }
-        "file" | "fs" => is_path(format!("a folder on this machine is written as its path alone, {rest}")),
+        drive if !cfg!(windows) && drive.len() == 1 && rest.starts_with(['\\', '/']) => {
+            is_path("that is a path of Windows, and this is no Windows".to_owned())
+        }
+        "file" | "fs" | "local" => is_path(format!("a folder on this machine is written as its path alone, {rest}")),
         _ if Path::new(text).exists() => None,
         scheme if is_scheme => is_path(format!("behind `{scheme}:` two slashes are missing, if a service is meant")),
         _ if rest.starts_with(':') => is_path(format!(
@@ -138,6 +142,12 @@ mod tests {
             ("user@host:/srv/r", "sftp://user@host/srv/r"),
             ("host:/srv/r", "sftp://host/srv/r"),
             ("file:/srv/r", "its path alone, /srv/r"),
+            ("local:/srv/r", "its path alone, /srv/r"),
+            ("local:x", "its path alone, x"),
+            ("opendal:s3", "another program's"),
+            ("minio:bucket", "another program's"),
+            ("C:\\backup", "a path of Windows"),
+            ("d:/backup", "a path of Windows"),
             ("webdav:host/r", "two slashes"),
             ("https:host/r", "two slashes"),
             ("repo::archive", "the folder alone"),

@@ -184,11 +184,16 @@ impl Storage {
     }
 }
 
-/// Why something was refused; other failures are errors.
+const fn is_refusal(kind: ErrorKind) -> bool {
+    use ErrorKind::{PermissionDenied, QuotaExceeded, ReadOnlyFilesystem, StorageFull};
+    matches!(kind, PermissionDenied | QuotaExceeded | ReadOnlyFilesystem | StorageFull)
+}
+
+/// Why something was refused, for want of a right or of room; other failures are errors.
 fn refusal(done: Result<(), RepoError>) -> Result<Option<String>, RepoError> {
     match done {
         Ok(()) => Ok(None),
-        Err(RepoError::Storage { operation, object, source }) if source.kind() == ErrorKind::PermissionDenied => {
+        Err(RepoError::Storage { operation, object, source }) if is_refusal(source.kind()) => {
             Ok(Some(format!("{operation} {object}: {source}")))
         }
         Err(error) => Err(error),

@@ -202,3 +202,29 @@ fn a_copy_without_one_state_whose_guard_is_lost_or_missing_is_none() {
     with(&["--sweep-is-off", "--timestamp-command", &give]).ends(0, &[]);
     assert_eq!(room.ok(&["dump", "latest", "timestamps", "fast-forward.timestamp"]).out, "50001\n");
 }
+
+#[test]
+#[ignore = "needs postgresql"]
+fn a_standby_is_read_only_where_the_timestamps_are_those_of_the_state_that_it_shows() {
+    let cluster = Cluster::new();
+    let mut client = cluster.database("store");
+    mini::create(&mut client, "");
+    let bank = Arc::new(Bank::new(Oracle::start(cluster.client("store"), "", 1000), "", 1, ACCOUNTS));
+    bank.open(&mut client);
+    let replica = cluster.replica();
+    let timelock = Timelock::of(&bank);
+    let (source, address) = (format!("atlasdb:{}?client=bank", replica.url("store")), timelock.address());
+    let room = Room::new();
+    // What it has not played yet is committed before the timestamp, and what says so would be played until it is read.
+    replica.client("store").batch_execute("SELECT pg_wal_replay_pause()").unwrap();
+    for options in [
+        &["--fuzzy", "--timelock", &address][..],
+        &["--fuzzy", "--sweep-is-off", "--timestamp-command", "echo 9"],
+        &["--timelock", &address],
+    ] {
+        room.run(&[&["backup", &source], options].concat()).ends(2, &["it is a standby"]);
+    }
+    room.run(&["backup", &source]).ends(0, &["its replay is paused"]);
+    cluster.database("copy");
+    room.ok(&["restore", "latest", &format!("atlasdb:{}?client=bank", cluster.url("copy")), "--verify"]);
+}

@@ -54,6 +54,18 @@ impl AtlasSource {
         Ok(Self { fuzzy: Some(sweep_is_off), ..self })
     }
 
+    /// A standby lags: cells that were written before a timestamp that somebody else gives may not be there yet, though the entry
+    /// that says that they are committed is, when its table is read later.
+    fn refuse_standby(&self) -> Result<(), ConnectorError> {
+        let mut client = self.server.connect()?;
+        if !self.server.facts(&mut client)?.is_replica {
+            return Ok(());
+        }
+        let reason = "it is a standby, which may lack what committed before a timestamp that does not come from the store itself: \
+                      such a store is read where it is written";
+        Err(ConnectorError::Usage { object: self.server.shown(), reason: reason.to_owned() })
+    }
+
     /// The timestamps of the state that `client` sees.
     fn timestamps(&self, client: &mut Client, before: Option<&Before>) -> Result<Timestamps, ConnectorError> {
         if let Some(restored) = &self.restored {
@@ -107,6 +119,9 @@ impl Source for AtlasSource {
     }
 
     fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
+        if self.giver.is_some() {
+            self.refuse_standby()?;
+        }
         if let (Some(sweep_is_off), Some(giver)) = (self.fuzzy, &self.giver) {
             return Ok(Box::new(Fuzzy::begin(&self.server, &self.ground, giver, sweep_is_off, options)?));
         }

@@ -163,3 +163,40 @@ fn a_sequence_that_a_capture_may_not_read_is_named_until_it_may() {
     assert_eq!(rows(&mut copy, "SELECT last_value FROM hidden"), ["41"]);
     assert_eq!(rows(&mut copy, "TABLE t"), ["1", "2", "3"]);
 }
+
+#[test]
+#[ignore = "needs postgresql"]
+fn a_place_that_the_target_does_not_have_is_named_and_rows_come_back_elsewhere() {
+    let cluster = Cluster::new();
+    let fast = cluster.data().parent().unwrap().join("fast");
+    std::fs::create_dir(&fast).unwrap();
+    crate::cluster::give(&fast);
+    let mut server = cluster.client("postgres");
+    server.batch_execute(&format!("CREATE TABLESPACE fast LOCATION '{}'", fast.display())).unwrap();
+    let mut client = cluster.database("d");
+    client
+        .batch_execute(
+            "CREATE TABLE here (k int PRIMARY KEY); CREATE TABLE there (k int, v int) TABLESPACE fast; \
+             INSERT INTO there VALUES (1, 2); CREATE INDEX by_v ON there (v) TABLESPACE fast; CREATE INDEX by_k ON there (k)",
+        )
+        .unwrap();
+    let room = Room::new();
+    room.backup(&cluster.url("d"));
+    same(&cluster, &room, "d", "before", &[]);
+    drop(client);
+    server.batch_execute("DROP DATABASE d").unwrap();
+    server.batch_execute("DROP DATABASE before").unwrap();
+    server.batch_execute("DROP TABLESPACE fast").unwrap();
+    for (copy, options) in [("steps", &[][..]), ("single", &["--single-transaction"])] {
+        let mut there = cluster.database(copy);
+        let url = cluster.url(copy);
+        let arguments = [&["restore", "latest", &url], options].concat();
+        let ran = room.run(&arguments).ends(3, &["SET default_tablespace = fast", "does not exist"]);
+        assert_eq!(ran.err.matches("SET default_tablespace").count(), 1, "{ran:?}");
+        assert_eq!(rows(&mut there, "TABLE there"), ["1\t2"]);
+        assert_eq!(
+            rows(&mut there, "SELECT indexrelid::regclass FROM pg_index WHERE indrelid = 'there'::regclass").len(),
+            2
+        );
+    }
+}

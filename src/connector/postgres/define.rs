@@ -39,10 +39,18 @@ pub(super) fn define(
         return Ok(());
     }
     if may_fail || is_aside(statement) {
-        missing.push(format!("{}: {}", shortened(statement), said(&error)));
+        miss(statement, &error, missing);
         return Ok(());
     }
     Err(writing(&format!("{object} ({})", shortened(statement)), &error))
+}
+
+/// Names a statement that could not be run, once.
+pub(super) fn miss(statement: &str, error: &postgres::Error, missing: &mut Vec<String>) {
+    let words = format!("{}: {}", shortened(statement), said(error));
+    if !missing.contains(&words) {
+        missing.push(words);
+    }
 }
 
 /// Whether a statement makes an event trigger, or says something of one. They come last of all: what they do is meant for those who
@@ -71,13 +79,19 @@ pub(super) fn shortened(statement: &str) -> String {
 pub(super) fn is_there(statement: &str, error: &postgres::Error) -> bool {
     let code = error.code().map(postgres::error::SqlState::code);
     (statement.starts_with("CREATE SCHEMA") && code == Some("42P06"))
-        || (statement.starts_with("SET ") && matches!(code, Some("42704" | "22023")))
+        || (statement.starts_with("SET ") && !is_placing(statement) && matches!(code, Some("42704" | "22023")))
 }
 
-/// Whether a statement says who owns or may do what, or describes: rows come back without it.
-fn is_aside(statement: &str) -> bool {
+/// Whether a statement says where, or in what form, what follows is to lie: without it, rows come back elsewhere.
+fn is_placing(statement: &str) -> bool {
+    ["SET default_tablespace ", "SET default_table_access_method "].iter().any(|start| statement.starts_with(start))
+}
+
+/// Whether a statement says who owns or may do what, describes, or places: rows come back without it.
+pub(super) fn is_aside(statement: &str) -> bool {
     let first = statement.split_whitespace().next().unwrap_or_default();
     ["GRANT", "REVOKE", "COMMENT", "SECURITY"].contains(&first)
+        || is_placing(statement)
         || statement.starts_with("ALTER DEFAULT PRIVILEGES")
         || (first == "ALTER" && statement.contains(" OWNER TO "))
 }

@@ -8,7 +8,7 @@ use crate::connector::{
     ConnectorError,
     postgres::{
         client::Client,
-        define::{is_of_event_trigger, is_there, refused, shortened},
+        define::{is_aside, is_of_event_trigger, is_there, miss, refused, shortened},
         error::{said, writing},
         marker::{self, Done},
     },
@@ -167,6 +167,7 @@ impl After<'_> {
                     text.push_str("; ");
                 }
                 Err(error) if is_there(sql, &error) => {}
+                Err(error) if is_aside(sql) && !self.lead.is_closed() => miss(sql, &error, self.missing),
                 Err(error) => return Err(writing(&format!("{} ({sql})", self.object), &error)),
             }
             before.push(Arc::from(text.as_str()));

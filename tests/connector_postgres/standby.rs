@@ -2,7 +2,7 @@
 
 use crate::{
     captures::{assert_same, moment, restored},
-    cluster::{Cluster, Room, contents},
+    cluster::{Cluster, Room, contents, rows},
 };
 use std::time::{Duration, Instant};
 
@@ -29,6 +29,9 @@ fn a_standby_says_which_state_it_shows_and_is_not_followed() {
     let cluster = Cluster::logical();
     let mut client = cluster.database("d");
     client.batch_execute("CREATE TABLE t (k int PRIMARY KEY); INSERT INTO t VALUES (1)").unwrap();
+    let unlogged =
+        "CREATE UNLOGGED TABLE u (k serial); CREATE TABLE s (k serial PRIMARY KEY); INSERT INTO s DEFAULT VALUES";
+    cluster.database("unlogged").batch_execute(unlogged).unwrap();
     let replica = cluster.replica();
     let mut there = replica.client("d");
     client.batch_execute("INSERT INTO t VALUES (2)").unwrap();
@@ -47,6 +50,14 @@ fn a_standby_says_which_state_it_shows_and_is_not_followed() {
     room.run(&["capture", &replica.url("d"), "--once"]).ends(2, &["it is a standby", "where they are made"]);
     assert_eq!(room.ok(&["--json", "snapshots"]).json(), before);
     room.run(&["restore", "latest", &replica.url("postgres")]).ends(1, &["read-only"]);
+
+    // What is unlogged cannot be read there, its sequences neither; all else can.
+    let room = Room::new();
+    room.run(&["backup", &replica.url("unlogged")])
+        .ends(3, &["table public.u: ", "sequence public.u_k_seq: an unlogged"]);
+    let mut copy = cluster.database("copy");
+    room.run(&["restore", "latest", &cluster.url("copy")]).ends(3, &[]);
+    assert_eq!(rows(&mut copy, "SELECT k, nextval('s_k_seq') FROM s"), ["1\t2"]);
 }
 
 #[test]

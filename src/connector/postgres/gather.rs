@@ -39,7 +39,7 @@ pub(super) fn attributes(
         collate: row.get(1),
         ctype: row.get(2),
         system: system(client),
-        sequences: sequences(client, &object, all)?,
+        sequences: sequences(client, &object, all, facts.is_replica)?,
         extensions: extensions
             .iter()
             .map(|row| Extension { name: row.get(0), version: row.get(1), schema: row.get(2) })
@@ -59,9 +59,16 @@ pub(super) fn system(client: &mut Client) -> Option<String> {
     client.query_one("SELECT system_identifier::text FROM pg_control_system()", &[]).ok().map(|row| row.get(0))
 }
 
-pub(super) fn sequences(client: &mut Client, object: &str, all: &[Table]) -> Result<Vec<Sequence>, ConnectorError> {
+/// What sequences stand at, as far as they can be read; those that are unlogged cannot on a replica.
+pub(super) fn sequences(
+    client: &mut Client,
+    object: &str,
+    all: &[Table],
+    is_replica: bool,
+) -> Result<Vec<Sequence>, ConnectorError> {
     let fail = |error: postgres::Error| error::reading(object, &error);
-    let readable: Vec<&Table> = all.iter().filter(|one| one.kind == 'S' && one.may_read).collect();
+    let readable = all.iter().filter(|one| one.kind == 'S' && one.may_read && !(is_replica && one.unlogged));
+    let readable: Vec<&Table> = readable.collect();
     let oids: Vec<u32> = readable.iter().map(|one| one.oid).collect();
     let sql = "SELECT d.objid, n.nspname::text, c.relname::text FROM pg_depend d JOIN pg_class c ON c.oid = d.refobjid \
                JOIN pg_namespace n ON n.oid = c.relnamespace WHERE d.classid = 'pg_class'::regclass AND d.objid = ANY($1) \

@@ -273,6 +273,11 @@ impl Found {
             notes.push(played(leader).map_err(fail)?);
         }
         missing.extend(catalog::unread_sequences(&all));
+        let unlogged = |table: &&Table| replica && table.kind == 'S' && table.may_read && table.unlogged;
+        missing.extend(all.iter().filter(unlogged).map(|table| {
+            let name = table.collection();
+            format!("{}{name}: an unlogged sequence cannot be read on a replica", catalog::SEQUENCE)
+        }));
         for table in all.iter().filter(|table| matches!(table.kind, 'r' | 'f')) {
             let name = table.collection();
             if table.kind == 'f' {

@@ -220,7 +220,7 @@ impl Follower {
     /// [`ConnectorError`] from the server.
     pub fn sequences(&mut self) -> Result<Json, ConnectorError> {
         let all = catalog::tables(&mut self.side, &self.selection, &self.object)?;
-        let found = gather::sequences(&mut self.side, &self.object, &all)?;
+        let found = gather::sequences(&mut self.side, &self.object, &all, false)?;
         Ok(serde_json::to_value(found).unwrap_or_default())
     }
 

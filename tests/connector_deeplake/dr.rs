@@ -273,10 +273,7 @@ fn branches_tags_and_commits_are_listed() {
     made.meta(2, &format!(r#"{{"createBranch":{{"id":"5e","name":"side","parent":"{MAIN}","version":"{second}"}}}}"#));
     fs::create_dir_all(made.branch("5e")).unwrap();
     made.commit_on("5e", 1, &[("side", b"2")]);
-    made.meta(
-        3,
-        &format!(r#"{{"createTag":{{"id":"1","name":"good","branch_id":"5e","version":"0000000001m00000000"}}}}"#),
-    );
+    made.meta(3, r#"{"createTag":{"id":"1","name":"good","branch_id":"5e","version":"0000000001m00000000"}}"#);
     make_nodes(&service.path("lake/acme/three"), &["one", "two"]);
     service.create("full");
     let listed = service.verb(&["ls", "latest"]);

@@ -592,7 +592,9 @@ fn resent(seed: u64) {
         let mut writer =
             StreamWriter::begin(&river.repo, &river.source, &river.collections, &river.options, &heard).unwrap();
         let mut batch = ChangeBatch::default();
-        came.iter().for_each(|at| log[*at].add_to(&mut batch));
+        for at in &came {
+            log[*at].add_to(&mut batch);
+        }
         writer.write(0, &batch).unwrap();
         match rng.below(3) {
             // Killed before the commit.
@@ -602,7 +604,9 @@ fn resent(seed: u64) {
                 writer.commit(&end, &heard).unwrap();
                 // Killed behind it, before it is acknowledged: all of it comes again.
                 if fate != 1 || is_last {
-                    came.iter().for_each(|at| log[*at].acknowledged = true);
+                    for at in &came {
+                        log[*at].acknowledged = true;
+                    }
                 }
             }
         }

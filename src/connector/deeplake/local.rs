@@ -251,9 +251,12 @@ fn commits_beside(one: &Path, other: &Path) -> Result<usize, String> {
     Ok(own.difference(&versions(other)?).count())
 }
 
+/// What tells one commit from another: where it is, its version, its message, and when it was made.
+type CommitMark = (String, String, String, Option<i64>);
+
 /// The same of version 3: its nodes, and what was appended to those that are not committed. The first node of every dataset has the
 /// same id.
-fn of_nodes(place: &LakePlace) -> Result<Vec<(String, String, String, Option<i64>)>, String> {
+fn of_nodes(place: &LakePlace) -> Result<Vec<CommitMark>, String> {
     let nodes = match place.read(VERSIONS, MAX_VERSIONS_BYTES) {
         Ok((bytes, _)) => Versions::parse(&bytes).map_err(|reason| format!("{VERSIONS}: {reason}"))?,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),

@@ -196,7 +196,7 @@ impl DeepLakeSession {
             // One that cannot be read keeps no other from being read. Of a service that does not answer nothing is known.
             Err(error) if place.is_local() => {
                 let inventory = unlooked(dataset, &error);
-                let (count, first) = self.unlooked.take().map_or_else(|| (0, io(error)), |before| before);
+                let (count, first) = self.unlooked.take().unwrap_or_else(|| (0, io(error)));
                 self.unlooked = Some((count + 1, first));
                 inventory
             }

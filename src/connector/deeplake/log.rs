@@ -81,6 +81,18 @@ pub struct Branch {
     pub from: Option<(String, String)>,
 }
 
+/// One branch of a dataset.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct BranchReport {
+    /// Its id.
+    pub id: String,
+    /// What is known of it.
+    #[serde(flatten)]
+    pub branch: Branch,
+    /// Its own commits, oldest first.
+    pub commits: Vec<Commit>,
+}
+
 /// What is known of a tag.
 #[derive(Debug, Clone, PartialEq, Eq, serde::Serialize)]
 pub struct TagRef {

@@ -33,12 +33,12 @@ mod uploads;
 
 pub use entry::{Change, Entry, EntryName, MAX_ENTRY_BYTES, parse_name};
 pub use inventory::Role;
-pub use log::{Branch, Commit, Refs, TagRef};
+pub use log::{Branch, BranchReport, Commit, Refs, TagRef};
 pub use named::Block;
 pub use nodes::{Node, Versions};
 pub use open::DeepLakeConnector;
 pub use source::DeepLakeSource;
-pub use survey::{BranchReport, DatasetReport, DatasetSurvey};
+pub use survey::{DatasetReport, DatasetSurvey};
 pub use target::{DeepLakeTarget, DeepLakeTargetOptions};
 
 use schemars::JsonSchema;

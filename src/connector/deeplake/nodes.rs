@@ -3,9 +3,8 @@
 use super::{
     find::METADATA,
     inventory::{Inventory, Item, Role, walk_seen},
-    log::{ATTEMPTS, PAUSE},
+    log::{ATTEMPTS, Branch, BranchReport, Commit, PAUSE},
     place::{LakePlace, join},
-    survey::three,
 };
 use crate::record::KeyRange;
 use serde::Deserialize;
@@ -94,6 +93,36 @@ impl Versions {
         if self.first() == Some(id) { String::new() } else { join("versions", id) }
     }
 
+    /// The commits of each branch, from its newest node back to where it began on another one.
+    pub(super) fn reports(&self) -> Vec<BranchReport> {
+        let of_branch = |name: &str, head: &str| {
+            let (mut commits, mut at, mut from) = (Vec::new(), Some(head.to_owned()), None);
+            // A ring of parents, which somebody may have written, ends here.
+            for _ in 0..self.commits.len() {
+                let Some((id, node)) = at.take().and_then(|id| Some((id.clone(), self.commits.get(&id)?))) else {
+                    break;
+                };
+                if node.branch != name {
+                    from = Some((node.branch.clone(), id));
+                    break;
+                }
+                if node.is_committed() {
+                    commits.push(Commit {
+                        version: id,
+                        number: 0,
+                        message: node.commit_message.clone().unwrap_or_default(),
+                        seconds: node.seconds().map(|seconds| seconds as i64),
+                    });
+                }
+                at.clone_from(&node.parent);
+            }
+            commits.reverse();
+            commits.iter_mut().zip(1..).for_each(|(commit, number)| commit.number = number);
+            BranchReport { id: head.to_owned(), branch: Branch { name: name.to_owned(), from }, commits }
+        };
+        self.branches.iter().map(|(name, head)| of_branch(name, head)).collect()
+    }
+
     /// The node that a file belongs to.
     pub(super) fn node_of<'a>(&'a self, key: &'a str) -> Option<&'a str> {
         match key.strip_prefix("versions/") {
@@ -173,7 +202,8 @@ pub(super) fn inventory(place: &LakePlace, dataset: &str) -> io::Result<Inventor
             heads.join(", ")
         ));
     }
-    let branches: Vec<_> = three(&versions)
+    let branches: Vec<_> = versions
+        .reports()
         .iter()
         .map(|one| {
             let (node, newest) = (versions.commits.get(&one.id), one.commits.last());

@@ -4,7 +4,7 @@ use super::{
     entry::{Entry, MAX_ENTRY_BYTES, parse_name},
     find::LOG,
     inventory::Sentences,
-    log::{Branch, Commit, Log, META, TagRef},
+    log::{BranchReport, Commit, Log, META, TagRef},
     nodes::{VERSIONS, Versions},
 };
 use crate::{
@@ -19,18 +19,6 @@ use std::{
     collections::{BTreeMap, HashMap},
     io::Read,
 };
-
-/// One branch of a dataset.
-#[derive(Debug, Clone, Serialize)]
-pub struct BranchReport {
-    /// Its id.
-    pub id: String,
-    /// What is known of it.
-    #[serde(flatten)]
-    pub branch: Branch,
-    /// Its own commits, oldest first.
-    pub commits: Vec<Commit>,
-}
 
 /// What there is of a dataset.
 #[derive(Debug, Clone, Default, Serialize)]
@@ -123,7 +111,7 @@ impl DatasetSurvey {
         };
         if let Some(versions) = &self.versions {
             report.version = Some(3);
-            report.branches = three(versions);
+            report.branches = versions.reports();
         } else if !self.log.commits.is_empty() {
             report.version = Some(4);
             let mut commits = std::mem::take(&mut self.log.commits);
@@ -146,36 +134,6 @@ fn four(log: &Log, mut commits: BTreeMap<String, Vec<Commit>>) -> Vec<BranchRepo
     let mut branches: Vec<BranchReport> = known.collect();
     branches.sort_by(|a, b| a.branch.name.cmp(&b.branch.name));
     branches
-}
-
-/// The commits of each branch, from its newest node back to where it began on another one.
-pub(super) fn three(versions: &Versions) -> Vec<BranchReport> {
-    let of_branch = |name: &str, head: &str| {
-        let (mut commits, mut at, mut from) = (Vec::new(), Some(head.to_owned()), None);
-        // A ring of parents, which somebody may have written, ends here.
-        for _ in 0..versions.commits.len() {
-            let Some((id, node)) = at.take().and_then(|id| Some((id.clone(), versions.commits.get(&id)?))) else {
-                break;
-            };
-            if node.branch != name {
-                from = Some((node.branch.clone(), id));
-                break;
-            }
-            if node.is_committed() {
-                commits.push(Commit {
-                    version: id,
-                    number: 0,
-                    message: node.commit_message.clone().unwrap_or_default(),
-                    seconds: node.seconds().map(|seconds| seconds as i64),
-                });
-            }
-            at.clone_from(&node.parent);
-        }
-        commits.reverse();
-        commits.iter_mut().zip(1..).for_each(|(commit, number)| commit.number = number);
-        BranchReport { id: head.to_owned(), branch: Branch { name: name.to_owned(), from }, commits }
-    };
-    versions.branches.iter().map(|(name, head)| of_branch(name, head)).collect()
 }
 
 fn content(batch: &mut RecordBatch, records: &dyn RecordLookup, most: usize) -> Result<Vec<u8>, String> {

@@ -360,10 +360,31 @@ impl PostgresTargetSession {
         for statement in statements {
             self.define(statement, true)?;
         }
-        for view in std::mem::take(&mut self.attributes.materialised) {
-            self.define(Ok(&format!("REFRESH MATERIALIZED VIEW {view}")), true)?;
-        }
+        self.refresh()?;
         last.into_iter().try_for_each(|statement| self.define(statement, true))
+    }
+}
+
+impl PostgresTargetSession {
+    /// Fills materialised views, in the order in which they were made; one that needs a later one is tried again behind it.
+    fn refresh(&mut self) -> Result<(), ConnectorError> {
+        let views = std::mem::take(&mut self.attributes.materialised);
+        let mut left: Vec<String> = views.iter().map(|view| format!("REFRESH MATERIALIZED VIEW {view}")).collect();
+        loop {
+            let (tried, mut failed) = (left.len(), Vec::new());
+            for sql in left {
+                if let Err(error) = self.attempt(&sql)? {
+                    failed.push((sql, error));
+                }
+            }
+            if failed.is_empty() || failed.len() == tried {
+                for (sql, error) in &failed {
+                    define::miss(sql, error, &mut self.missing);
+                }
+                return Ok(());
+            }
+            left = failed.into_iter().map(|(sql, _)| sql).collect();
+        }
     }
 }
 

@@ -119,12 +119,10 @@ impl After<'_> {
     pub(super) fn run<'t>(&mut self, text: &'t str, views: &[String]) -> Result<Vec<&'t str>, ConnectorError> {
         let order = Order::of(text).map_err(refused)?;
         let settings = self.settings(&order.settings)?;
-        let refreshes: Vec<String> = views.iter().map(|view| format!("REFRESH MATERIALIZED VIEW {view}")).collect();
         let is_last = |at: usize, sql: &str| is_of_event_trigger(sql) && !self.is_done(STATEMENT, at);
         let last = order.steps.iter().enumerate().filter(|(at, step)| is_last(*at, step.sql));
         let last = last.map(|(_, step)| step.sql).collect();
-        let mut steps = order.steps;
-        steps.extend(refreshes.iter().map(|sql| Step { sql, settings: order.settings.len(), kind: Kind::Other }));
+        let steps = order.steps;
         let of = |step: &Step<'_>| Arc::clone(&settings[step.settings]);
         let ordinary = self.ordinary_tables()?;
         let takes = |step: &Step<'_>| matches!(&step.kind, Kind::Key { table, .. } if ordinary.contains(table));
@@ -153,7 +151,32 @@ impl After<'_> {
         for (at, step) in steps.iter().enumerate().skip(first_foreign) {
             self.in_order(at, step, &of(step), failed.get(&at), takes(step))?;
         }
+        let all = settings.last().map_or_else(|| Arc::from(""), Arc::clone);
+        self.refresh(steps.len(), views, &all)?;
         Ok(last)
+    }
+
+    /// Fills materialised views, in the order in which they were made; one that needs a later one (through a view that was replaced) is
+    /// tried again behind it. `first` is the number of the first as a step.
+    fn refresh(&mut self, first: usize, views: &[String], settings: &Arc<str>) -> Result<(), ConnectorError> {
+        let numbered = (first..).zip(views).filter(|(at, _)| !self.is_done(STATEMENT, *at));
+        let mut left: Vec<(usize, String)> =
+            numbered.map(|(at, view)| (at, format!("REFRESH MATERIALIZED VIEW {view}"))).collect();
+        loop {
+            let (tried, mut failed) = (left.len(), Vec::new());
+            for (step, sql) in left {
+                let task =
+                    Task { step, kind: STATEMENT, sql: sql.clone(), settings: Arc::clone(settings), locks: Vec::new() };
+                if let Some(said) = self.alone(task)? {
+                    failed.push((step, sql, said));
+                }
+            }
+            if failed.is_empty() || failed.len() == tried {
+                self.missing.extend(failed.into_iter().map(|(_, sql, said)| format!("{}: {said}", shortened(&sql))));
+                return Ok(());
+            }
+            left = failed.into_iter().map(|(step, sql, _)| (step, sql)).collect();
+        }
     }
 
     /// What is set before each statement, by how many settings stand before it. Those that this server does not know are left out.

@@ -405,3 +405,31 @@ fn a_small_backup_ends_with_one_pack_of_each_kind_however_many_write() {
     }
     assert_sound(&repo);
 }
+
+/// What a backup reads of the snapshots that are there does not grow with them.
+#[test]
+fn a_backup_reads_no_more_heads_beside_many_snapshots_than_beside_few() {
+    let (world, repo) = World::new();
+    let db = sample(1, 5, 20);
+    let mut read = Vec::new();
+    for number in 0..120 {
+        world.clock.advance(1000);
+        let before = repo.heads_read();
+        back_up(&repo, &MemorySource::of(db.clone(), &world.clock));
+        if [10, 119].contains(&number) {
+            read.push(repo.heads_read() - before);
+        }
+    }
+    assert_eq!(read[0], read[1]);
+    // In pages that fit no page, the way back is the whole way, each once.
+    let source = repo.snapshots().unwrap()[0].source().clone();
+    let (by, mut last, mut back) = (rekeep::repo::By::Source(&source), None, Vec::new());
+    loop {
+        let page = repo.heads_before(by, None, last, 7).unwrap();
+        let Some(end) = page.last() else { break };
+        last = Some(end.position());
+        back.extend(page);
+    }
+    back.reverse();
+    assert_eq!(back, repo.heads(by, None).unwrap());
+}

@@ -82,11 +82,19 @@ pub(super) fn judge(
     let before = if let (ParentChoice::Id(_), Some(parent)) = (&options.parent, parent) {
         Some(parent.clone())
     } else {
-        let newest = |scope| -> Result<Option<Snapshot>, OpsError> {
-            let mut heads = repo.heads(By::Source(source), scope)?;
-            // What a stream committed is not counted.
-            heads.retain(|head| head.kind != Kind::Journal);
-            Ok(select::newest(repo, &heads, session.start().max(repo.clock().now()), &|_| true)?)
+        let newest = |scope: Option<&str>| -> Result<Option<Snapshot>, OpsError> {
+            let now = session.start().max(repo.clock().now());
+            for head in select::newest_first(repo, By::Source(source), scope, now) {
+                let head = head?;
+                // What a stream committed is not counted.
+                if head.kind == Kind::Journal {
+                    continue;
+                }
+                if let Some(found) = repo.snapshot(&head.id)? {
+                    return Ok(Some(found));
+                }
+            }
+            Ok(None)
         };
         match newest(Some(scope))? {
             // Everything that was never asked for before holds at least what a part of it held.

@@ -6,7 +6,7 @@ use crate::{
     ops::{OpsError, Progress, select},
     record::{KeyRange, Timestamp},
     repo::{
-        By, ChunkId, Head, RepoError, Repository, Snapshot, SnapshotId, WriteSession,
+        By, ChunkId, RepoError, Repository, Snapshot, SnapshotId, WriteSession,
         manifest::{Kind, LayerRef, SourceId},
     },
     report::{ErrorKind, Warning, WarningKind},
@@ -58,8 +58,9 @@ impl<'a> Chooser<'a> {
             ParentChoice::Id(prefix) => self.by_prefix(prefix).map(Some),
             ParentChoice::Auto if self.rejoined >= MAX_REFUSED => Ok(None),
             ParentChoice::Auto => {
-                let heads = self.repo.heads(By::Source(self.source), Some(self.scope))?;
-                for head in select::newest_first(&heads, self.now) {
+                let heads = select::newest_first(self.repo, By::Source(self.source), Some(self.scope), self.now);
+                for head in heads {
+                    let head = head?;
                     // A differential run reads what changed since everything was read.
                     let is_kind = self.options.ask != Ask::Differential || head.kind == Kind::Full;
                     // What a stream committed is not counted, and was not compared with the source.
@@ -85,7 +86,8 @@ impl<'a> Chooser<'a> {
 
     /// Whether there is any snapshot of the source, or the caller said what it is to be compared with.
     pub(super) fn knows_source(&self) -> Result<bool, OpsError> {
-        Ok(self.options.parent != ParentChoice::Auto || !self.repo.heads(By::Source(self.source), None)?.is_empty())
+        let any = || self.repo.heads_before(By::Source(self.source), None, None, 1);
+        Ok(self.options.parent != ParentChoice::Auto || !any()?.is_empty())
     }
 
     /// A source under another name that looks like this one: the same place on another host, or the same URL, which leads
@@ -97,12 +99,12 @@ impl<'a> Chooser<'a> {
             let same_url = !own.url.is_empty() && its.url == own.url && its.host == own.host;
             its.connector == own.connector && (same_place || same_url)
         };
-        let mut heads = self.repo.heads(By::Place(own), None)?;
-        if !own.url.is_empty() {
-            heads.extend(self.repo.heads(By::Url(own), None)?);
+        let mut all = Vec::new();
+        for by in [Some(By::Place(own)), Some(By::Url(own)).filter(|_| !own.url.is_empty())].into_iter().flatten() {
+            let heads = select::newest_first(self.repo, by, None, self.now);
+            all.extend(select::newest(heads, &|it| is_alike(it.source()))?);
         }
-        heads.sort_by_key(Head::position);
-        let alike = select::newest(self.repo, &heads, self.now, &|it| is_alike(it.source()))?;
+        let alike = all.into_iter().max_by_key(|it| (!select::is_ahead(it.content.end, self.now), it.position()));
         Ok(alike.map(|snapshot| {
             let its = snapshot.source();
             let words = format!(

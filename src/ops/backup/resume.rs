@@ -66,11 +66,7 @@ impl Finder<'_> {
         found.sort_by_key(|it| std::cmp::Reverse((it.time, it.lease)));
         let heads = match found.iter().map(|it| it.time).min() {
             None => Vec::new(),
-            Some(oldest) => {
-                let mut heads = self.repo.heads(By::Source(&ground.source), Some(&ground.scope))?;
-                heads.retain(|head| head.end >= oldest);
-                heads
-            }
+            Some(oldest) => self.repo.heads_since(By::Source(&ground.source), Some(&ground.scope), Some(oldest))?,
         };
         let snapshots = self.repo.open_heads(&heads)?;
         let mut why_not = None;

@@ -4,9 +4,10 @@
 use crate::{
     ops::Progress,
     record::Timestamp,
-    repo::{Head, RepoError, Repository, Snapshot},
+    repo::{By, Head, Position, RepoError, Repository, Snapshot},
     report::{Warning, WarningKind},
 };
+use std::collections::VecDeque;
 
 /// What clocks of different hosts may differ by without more ado.
 const SLACK_MILLIS: i64 = 5 * 60 * 1000;
@@ -37,24 +38,73 @@ pub(super) fn present<'s>(snapshots: Vec<&'s Snapshot>, now: Timestamp, progress
     if present.is_empty() { ahead } else { present }
 }
 
+/// Heads that are read at once on the way back.
+const AT_ONCE: usize = 8;
+
+/// The newest first; those that end in the future behind all others. They are read as they are asked for: the newest is found
+/// beside a thousand older ones as beside ten.
+pub(in crate::ops) struct NewestFirst<'r> {
+    repo: &'r Repository,
+    by: By<'r>,
+    scope: Option<&'r str>,
+    now: Timestamp,
+    page: VecDeque<Head>,
+    last: Option<Position>,
+    ahead: VecDeque<Head>,
+    is_done: bool,
+}
+
+pub(in crate::ops) fn newest_first<'r>(
+    repo: &'r Repository,
+    by: By<'r>,
+    scope: Option<&'r str>,
+    now: Timestamp,
+) -> NewestFirst<'r> {
+    let (page, ahead) = (VecDeque::new(), VecDeque::new());
+    NewestFirst { repo, by, scope, now, page, last: None, ahead, is_done: false }
+}
+
+impl Iterator for NewestFirst<'_> {
+    type Item = Result<Head, RepoError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(head) = self.page.pop_front() {
+                if is_ahead(head.end, self.now) {
+                    self.ahead.push_back(head);
+                    continue;
+                }
+                return Some(Ok(head));
+            }
+            if self.is_done {
+                return self.ahead.pop_front().map(Ok);
+            }
+            match self.repo.heads_before(self.by, self.scope, self.last, AT_ONCE) {
+                Ok(heads) => {
+                    self.is_done = heads.is_empty();
+                    self.last = heads.last().map(Head::position).or(self.last);
+                    self.page = heads.into();
+                }
+                Err(error) => {
+                    self.is_done = true;
+                    return Some(Err(error));
+                }
+            }
+        }
+    }
+}
+
 /// The newest of these that is meant, opened.
 pub(in crate::ops) fn newest(
-    repo: &Repository,
-    heads: &[Head],
-    now: Timestamp,
+    heads: NewestFirst<'_>,
     is_meant: &dyn Fn(&Snapshot) -> bool,
 ) -> Result<Option<Snapshot>, RepoError> {
-    for head in newest_first(heads, now) {
-        let found = repo.snapshot(&head.id)?.filter(is_meant);
+    let repo = heads.repo;
+    for head in heads {
+        let found = repo.snapshot(&head?.id)?.filter(is_meant);
         if found.is_some() {
             return Ok(found);
         }
     }
     Ok(None)
-}
-
-/// The newest first; those that end in the future behind all others.
-pub(in crate::ops) fn newest_first(heads: &[Head], now: Timestamp) -> impl Iterator<Item = &Head> {
-    let of = move |ahead| heads.iter().rev().filter(move |head| is_ahead(head.end, now) == ahead);
-    of(false).chain(of(true))
 }

@@ -4,9 +4,12 @@
 use super::Catalog;
 use crate::{
     record::Timestamp,
-    repo::{RepoError, SnapshotId},
+    repo::{Position, RepoError, SnapshotId},
 };
 use rusqlite::{Connection, OptionalExtension, params};
+use std::sync::atomic::Ordering;
+
+const FIELDS: &str = "h.snapshot, h.revision, h.start, h.end, h.rank, h.kind, h.scope";
 
 /// How often revisions have changed, and what tells one catalog's file from others.
 pub type Generation = (u64, [u8; 16]);
@@ -103,20 +106,8 @@ impl Catalog {
     /// The settled heads that have a word, or all of them, in the order of [`Position`](crate::repo::Position); those that ended
     /// at a time or after it, if one is given.
     pub fn heads(&self, word: Option<Word>, since: Option<Timestamp>) -> Result<Vec<HeadRow>, RepoError> {
-        const FIELDS: &str = "h.snapshot, h.revision, h.start, h.end, h.rank, h.kind, h.scope";
         let since = since.map_or(i64::MIN, Timestamp::as_millis);
-        self.read(|connection| {
-            let row = |row: &rusqlite::Row<'_>| {
-                Ok(HeadRow {
-                    snapshot: SnapshotId(row.get(0)?),
-                    revision: row.get::<_, i64>(1)?.cast_unsigned(),
-                    start: Timestamp::from_millis(row.get(2)?),
-                    end: Timestamp::from_millis(row.get(3)?),
-                    order: row.get::<_, i64>(4)?.cast_unsigned(),
-                    kind: row.get(5)?,
-                    scope: Word(row.get(6)?),
-                })
-            };
+        let rows = self.read(|connection| {
             let Some(word) = word else {
                 let all = format!("SELECT {FIELDS} FROM heads h WHERE h.end >= ?1 ORDER BY h.end, h.rank, h.snapshot");
                 return connection.prepare_cached(&all)?.query_map(params![since], row)?.collect();
@@ -125,8 +116,48 @@ impl Catalog {
                 "SELECT {FIELDS} FROM head_words w CROSS JOIN heads h ON h.snapshot = w.snapshot WHERE w.word = ?1 \
                  AND w.end >= ?2 ORDER BY w.end, h.rank, w.snapshot"
             );
-            connection.prepare_cached(&found)?.query_map(params![word.0, since], row)?.collect()
-        })
+            connection.prepare_cached(&found)?.query_map(params![word.0, since], row)?.collect::<Result<Vec<_>, _>>()
+        })?;
+        self.count_heads(rows.len());
+        Ok(rows)
+    }
+
+    /// The newest settled heads that have a word, and a scope if one is given, before a position if one is given: at most so many,
+    /// the newest first.
+    pub fn heads_before(
+        &self,
+        word: Word,
+        scope: Option<Word>,
+        before: Option<Position>,
+        most: usize,
+    ) -> Result<Vec<HeadRow>, RepoError> {
+        let sql = format!(
+            "SELECT {FIELDS} FROM head_words w CROSS JOIN heads h ON h.snapshot = w.snapshot WHERE w.word = ?1 AND w.end <= ?2 \
+             AND (?3 IS NULL OR h.scope = ?3) AND (?4 IS NULL OR (w.end, h.rank, w.snapshot) < (?2, ?4, ?5)) \
+             ORDER BY w.end DESC, h.rank DESC, w.snapshot DESC LIMIT ?6"
+        );
+        let rows = self.read(|connection| {
+            let values = params![
+                word.0,
+                before.map_or(i64::MAX, |before| before.end.as_millis()),
+                scope.map(|scope| scope.0),
+                before.map(|before| before.order.cast_signed()),
+                before.map(|before| before.id.0),
+                i64::try_from(most).unwrap_or(i64::MAX)
+            ];
+            connection.prepare_cached(&sql)?.query_map(values, row)?.collect::<Result<Vec<_>, _>>()
+        })?;
+        self.count_heads(rows.len());
+        Ok(rows)
+    }
+
+    fn count_heads(&self, rows: usize) {
+        self.heads_read.fetch_add(rows as u64, Ordering::Relaxed);
+    }
+
+    /// How many settled heads were read since this file was opened.
+    pub fn heads_read(&self) -> u64 {
+        self.heads_read.load(Ordering::Relaxed)
     }
 
     /// The highest revision of a snapshot that is not gone.
@@ -140,6 +171,18 @@ impl Catalog {
                 .optional()
         })
     }
+}
+
+fn row(row: &rusqlite::Row<'_>) -> rusqlite::Result<HeadRow> {
+    Ok(HeadRow {
+        snapshot: SnapshotId(row.get(0)?),
+        revision: row.get::<_, i64>(1)?.cast_unsigned(),
+        start: Timestamp::from_millis(row.get(2)?),
+        end: Timestamp::from_millis(row.get(3)?),
+        order: row.get::<_, i64>(4)?.cast_unsigned(),
+        kind: row.get(5)?,
+        scope: Word(row.get(6)?),
+    })
 }
 
 fn generation(connection: &Connection) -> rusqlite::Result<Generation> {

@@ -28,7 +28,7 @@ use rusqlite::{Connection, OpenFlags, config::DbConfig};
 use std::{
     fs,
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard},
+    sync::{Mutex, MutexGuard, atomic::AtomicU64},
     time::Duration,
 };
 use tempfile::TempDir;
@@ -93,6 +93,8 @@ pub struct Catalog {
     writer: Mutex<Connection>,
     /// Connections that nobody looks up with just now.
     idle: Mutex<Vec<Connection>>,
+    /// How many heads were read.
+    heads_read: AtomicU64,
 }
 
 impl Catalog {
@@ -166,7 +168,8 @@ impl Catalog {
             check(&writer)?;
         }
         let reader = connect(path, OpenFlags::empty())?;
-        Ok(Self { path: path.to_owned(), _temporary: None, writer: Mutex::new(writer), idle: Mutex::new(vec![reader]) })
+        let (writer, idle) = (Mutex::new(writer), Mutex::new(vec![reader]));
+        Ok(Self { path: path.to_owned(), _temporary: None, writer, idle, heads_read: AtomicU64::new(0) })
     }
 
     /// The file.

@@ -193,12 +193,52 @@ impl Repository {
             rows.dedup_by_key(|row| row.snapshot);
         }
         rows.retain(|row| scope.is_none_or(|scope| row.scope == scope));
-        let head = |row: HeadRow| {
-            let kind = kind_of(row.kind)?;
-            let (revision, order) = (row.revision, row.order);
-            Some(Head { id: row.snapshot, revision, start: row.start, end: row.end, order, kind })
+        Ok(rows.into_iter().filter_map(head_of).collect())
+    }
+
+    /// The newest of [`Self::heads`] before a position, if one is given: at most so many, the newest first. What is asked does not
+    /// grow with all there are.
+    pub fn heads_before(
+        &self,
+        by: By<'_>,
+        scope: Option<&str>,
+        before: Option<Position>,
+        most: usize,
+    ) -> Result<Vec<Head>, RepoError> {
+        let words = Words::of(self.secrets());
+        let Some(word) = words.by(by) else {
+            let mut all = self.heads(by, scope)?;
+            all.retain(|head| before.is_none_or(|before| head.position() < before));
+            all.reverse();
+            all.truncate(most);
+            return Ok(all);
         };
-        Ok(rows.into_iter().filter_map(head).collect())
+        let scope = scope.map(|scope| words.scope(scope));
+        let open = self.inner.settle(&words)?;
+        let mut rows = self.inner.catalog.heads_before(word, scope, before, most)?;
+        let position = |row: &HeadRow| Position { end: row.end, order: row.order, id: row.snapshot };
+        let kept = rows.len();
+        for (row, its) in open.into_iter().filter_map(|one| one.head) {
+            if its.contains(&word)
+                && scope.is_none_or(|scope| row.scope == scope)
+                && before.is_none_or(|before| position(&row) < before)
+            {
+                rows.push(row);
+            }
+        }
+        if rows.len() > kept {
+            rows.sort_by_key(|row| std::cmp::Reverse(position(row)));
+            rows.dedup_by_key(|row| row.snapshot);
+            rows.truncate(most);
+        }
+        Ok(rows.into_iter().filter_map(head_of).collect())
+    }
+
+    /// How many heads were read from the catalog since it was opened; for tests.
+    #[doc(hidden)]
+    #[must_use]
+    pub fn heads_read(&self) -> u64 {
+        self.inner.catalog.heads_read()
     }
 
     /// The newest snapshot of those that are found by this and meant.
@@ -229,6 +269,11 @@ impl Repository {
         let opened = heads.par_iter().map(|head| self.snapshot(&head.id));
         Ok(opened.collect::<Result<Vec<_>, RepoError>>()?.into_iter().flatten().collect())
     }
+}
+
+const fn head_of(row: HeadRow) -> Option<Head> {
+    let Some(kind) = kind_of(row.kind) else { return None };
+    Some(Head { id: row.snapshot, revision: row.revision, start: row.start, end: row.end, order: row.order, kind })
 }
 
 const fn number_of(kind: Kind) -> u8 {

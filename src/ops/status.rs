@@ -73,7 +73,7 @@ pub fn status(
     max: MaxAges,
     progress: &dyn Progress,
 ) -> Result<Vec<SourceStatus>, OpsError> {
-    let proofs = proofs(repo)?;
+    let proofs = proofs(repo, snapshots)?;
     let now = repo.clock().now();
     let last_verify = repo.note(super::verify::LAST_VERIFY)?;
     let mut all = Vec::new();

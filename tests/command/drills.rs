@@ -354,3 +354,21 @@ fn what_was_read_from_a_stream_is_drilled_and_restored_alike() {
         world.run(&["drill", "--assert", nothing]).fails(2, &["--assert", "assert nothing"]);
     }
 }
+
+/// All scopes of a source share one series of reports.
+#[test]
+fn a_proof_of_one_part_of_a_source_hides_none_of_another() {
+    let world = World::new();
+    fs::create_dir(world.path("d")).unwrap();
+    for name in ["a", "b"] {
+        fs::write(world.path(&format!("d/{name}")), name).unwrap();
+    }
+    let whole = world.backup(&["files:d"]);
+    let part = world.backup(&["files:d", "--exclude", "b"]);
+    for id in [&whole, &part] {
+        drilled(&world, &[id], 0);
+    }
+    let status = world.json(&["status"]);
+    let proved: Vec<bool> = status.as_array().unwrap().iter().map(|one| one["proved"].is_i64()).collect();
+    assert_eq!(proved, [true, true], "{status}");
+}

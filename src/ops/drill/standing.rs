@@ -6,6 +6,7 @@ use crate::{
     repo::{
         Repository, Snapshot,
         drills::{DrillName, KeptDrill},
+        manifest::SourceId,
     },
 };
 use serde::Serialize;
@@ -33,14 +34,28 @@ pub struct Proofs {
     now: Timestamp,
 }
 
-/// Reads the newest reports of every source.
+/// Reads the newest reports of the sources of these snapshots, until each of their scopes is proved.
 ///
 /// # Errors
 /// [`OpsError`] if the place cannot be read. Damaged reports prove nothing and are passed over.
-pub fn proofs(repo: &Repository) -> Result<Proofs, OpsError> {
+pub fn proofs(repo: &Repository, snapshots: &[Snapshot]) -> Result<Proofs, OpsError> {
     let place = repo.place_hash();
-    let has_proof = |kept: &[KeptDrill]| kept.iter().any(|kept| kept.report.passed && kept.report.location == place);
-    let kept = repo.newest_drills(MOST, &has_proof)?.kept;
+    let mut asked: Vec<(&SourceId, &str)> = Vec::new();
+    for snapshot in snapshots {
+        let (source, scope) = (snapshot.source(), snapshot.content.scope.as_str());
+        if !asked.iter().any(|(known, of)| *of == scope && known.is_same(source)) {
+            asked.push((source, scope));
+        }
+    }
+    // All scopes of a source share one series: the proof of one says nothing of another.
+    let has_proofs = |kept: &[KeptDrill]| {
+        let Some(first) = kept.first() else { return false };
+        let mut scopes = asked.iter().filter(|(source, _)| source.is_same(&first.report.source));
+        scopes.all(|(_, scope)| {
+            kept.iter().any(|kept| kept.report.passed && kept.report.location == place && kept.report.scope == *scope)
+        })
+    };
+    let kept = repo.newest_drills(MOST, &has_proofs)?.kept;
     Ok(Proofs { kept, place, now: repo.clock().now() })
 }
 

@@ -204,7 +204,7 @@ fn structure(
     }
     for snapshot in snapshots {
         outcome.findings.extend(snapshot.unchecked_features().map(|feature| Finding {
-            kind: TroubleKind::Damaged,
+            kind: TroubleKind::Newer,
             object: format!("snapshot {}", snapshot.id),
             problem: format!("it has the feature `{feature}`, which this program cannot check: use a newer rekeep"),
             snapshots: vec![snapshot.id],

@@ -395,6 +395,7 @@ impl RepoError {
     #[must_use]
     pub fn trouble(&self) -> TroubleKind {
         match self {
+            Self::NewerFormat { .. } | Self::UnknownFeature { .. } => TroubleKind::Newer,
             Self::Hidden { .. } => TroubleKind::Hides,
             Self::Obstructed { .. } => TroubleKind::Obstructed,
             Self::ChunkMissing { .. } => TroubleKind::InNoPack,

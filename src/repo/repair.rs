@@ -22,6 +22,7 @@ use super::{
     object::ObjectKind,
     pack,
 };
+use crate::repo::repository::Lost;
 use crate::report::{Trouble, TroubleKind};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap, HashSet};
@@ -277,6 +278,7 @@ impl Inner {
         let vanished: BTreeSet<SnapshotId> = self.vanished()?.into_iter().collect();
         let unreadable = self.unreadable()?;
         let mut held: BTreeSet<SnapshotId> = BTreeSet::new();
+        let mut mended: BTreeSet<(SnapshotId, u64)> = BTreeSet::new();
         let mut known = self.catalog.held_revisions()?;
         known.sort_by_key(|revision| (revision.snapshot, revision.revision));
         for stone in self.catalog.gone_revisions()?.iter().filter(|it| it.kind == RevisionKind::Tombstone) {
@@ -291,12 +293,27 @@ impl Inner {
             let is_lost = vanished.contains(&revision.snapshot) || unreadable.contains_key(&revision.snapshot);
             if is_lost && revision.kind == RevisionKind::Manifest && self.open_revision(&revision).is_ok() {
                 held.insert(revision.snapshot);
+                mended.insert((revision.snapshot, revision.revision));
                 self.put_back(&revision, &mut done)?;
             }
         }
-        for (id, it) in unreadable.iter().filter(|(id, _)| !held.contains(*id)) {
+        for (id, it) in &unreadable {
             let why = &it.problem;
-            done.lost.push(lost_of(id, format!("snapshot {id}: {why}; this host's catalog does not hold it")));
+            if it.lost == Lost::Newer {
+                // That it is there is no reason to take it for lost, nor to say nothing of it.
+                done.lost.push(Trouble::new(
+                    TroubleKind::Newer,
+                    format!("snapshot {id}"),
+                    format!("snapshot {id}: {why}"),
+                ));
+            } else if !held.contains(id) {
+                done.lost.push(lost_of(id, format!("snapshot {id}: {why}; this host's catalog does not hold it")));
+            }
+            for number in it.damaged.iter().filter(|number| held.contains(id) && !mended.contains(&(*id, **number))) {
+                let path = names::revision_path(id, *number);
+                let words = format!("{path} is damaged, and this host's catalog does not hold it");
+                done.waiting.push(Trouble::new(TroubleKind::Damaged, path, words));
+            }
         }
         for id in vanished.iter().filter(|id| !held.contains(*id)) {
             let words = format!("snapshot {id}: what this host's catalog holds of it cannot be opened");
@@ -310,7 +327,24 @@ impl Inner {
         let path = names::revision_path(&revision.snapshot, revision.revision);
         let is_damaged = match object::read(&self.storage, &path) {
             Ok(there) if there == revision.sealed => return Ok(()),
-            Ok(_) => true,
+            Ok(there) => match self.is_sound(revision, there) {
+                // After a roll-back another may stand under its number. What is whole, or what this program cannot tell, is not
+                // written over.
+                Ok(()) => {
+                    let words =
+                        format!("{path}: another revision than this host's catalog holds stands there, and is whole");
+                    done.lost.push(Trouble::new(TroubleKind::Refused, path, words));
+                    return Ok(());
+                }
+                Err(RepoError::Damaged { .. } | RepoError::Forged { .. }) => true,
+                // The snapshot is named for it.
+                Err(RepoError::NewerFormat { .. } | RepoError::UnknownFeature { .. }) => return Ok(()),
+                Err(error) if error.is_of_one_object() || matches!(error, RepoError::ChunkMissing { .. }) => {
+                    done.lost.push(error.into());
+                    return Ok(());
+                }
+                Err(error) => return Err(error),
+            },
             Err(RepoError::Missing { .. }) => false,
             Err(error) if error.is_of_one_object() => true,
             Err(error) => return Err(error),
@@ -335,6 +369,15 @@ impl Inner {
             return Ok(());
         }
         done.restored.push(path);
+        Ok(())
+    }
+
+    /// Whether what lies in a revision's place is a revision that can be read.
+    fn is_sound(&self, revision: &Revision, there: Vec<u8>) -> Result<(), RepoError> {
+        let there = self.revision_of(&revision.snapshot, revision.revision, there)?;
+        if there.kind == RevisionKind::Manifest {
+            self.open_revision(&there)?;
+        }
         Ok(())
     }
 

@@ -8,6 +8,8 @@ codes! {
     TroubleKind {
         /// It is not what was written, or gone.
         Damaged = "damaged",
+        /// A newer program wrote it: nothing is wrong with it, and it is not for this one to say more, or to take it away.
+        Newer = "newer_format",
         /// It is no object, lies where objects lie, and hides what may be there.
         Hides = "hides",
         /// Something lies in its place that only a person takes away.

@@ -549,18 +549,23 @@ fn a_snapshot_whose_own_tables_are_gone_can_be_let_go() {
     assert_eq!(world.snapshots().len(), 0);
 }
 
+/// Makes an object one of a format that is yet to come.
+fn make_newer(place: &Path) {
+    let mut bytes = fs::read(place).unwrap();
+    let end = bytes.len() - blake3::OUT_LEN;
+    bytes[8..10].copy_from_slice(&2_u16.to_le_bytes());
+    let hash = blake3::hash(&bytes[..end]);
+    bytes[end..].copy_from_slice(hash.as_bytes());
+    fs::write(place, bytes).unwrap();
+}
+
 #[test]
 fn what_a_newer_program_wrote_is_not_let_go() {
     let world = World::new();
     folder(&world);
     let id = world.backup(&["files:s"]);
     let place = world.repo().join(format!("snapshots/{id}/0"));
-    let mut bytes = fs::read(&place).unwrap();
-    let end = bytes.len() - blake3::OUT_LEN;
-    bytes[8..10].copy_from_slice(&2_u16.to_le_bytes());
-    let hash = blake3::hash(&bytes[..end]);
-    bytes[end..].copy_from_slice(hash.as_bytes());
-    fs::write(&place, bytes).unwrap();
+    make_newer(&place);
     forget_catalog(&world);
     let listed = world.run(&["snapshots"]).fails(0, &["use a newer rekeep"]);
     assert!(!listed.err.contains("--damaged"), "{listed:?}");
@@ -569,6 +574,45 @@ fn what_a_newer_program_wrote_is_not_let_go() {
     world.run(&["prune"]).fails(1, &["use a newer rekeep"]);
     assert_eq!(objects(&world, "packs"), before);
     assert!(place.exists());
+}
+
+#[test]
+fn what_a_newer_program_wrote_is_no_damage_and_no_repair_settles_it() {
+    for (number, knows) in [(0, true), (0, false), (1, true), (1, false)] {
+        let world = World::new();
+        folder(&world);
+        let id = world.backup(&["files:s"]);
+        world.ok(&["tag", &id, "--hold"]);
+        let place = world.repo().join(format!("snapshots/{id}/{number}"));
+        make_newer(&place);
+        let newer = fs::read(&place).unwrap();
+        if !knows {
+            forget_catalog(&world);
+        }
+        for advised in [
+            finds(world.run(&["verify"]), &[&format!("snapshots/{id}/{number}"), "use a newer rekeep"]),
+            world.run(&["snapshots"]).fails(0, &[]),
+        ] {
+            let told = format!("{}{}", advised.out, advised.err);
+            assert!(!told.contains("--damaged") && !told.contains("repair"), "{number} {knows} {told}");
+        }
+        let repaired = world.run(&["repair", "snapshots"]);
+        repaired.fails(3, &[&id, "use a newer rekeep"]);
+        world.ok(&["repair", "objects"]);
+        world.run(&["forget", "--damaged", &id]).fails(2, &["a newer rekeep can read it"]);
+        assert_eq!(fs::read(&place).unwrap(), newer, "{number} {knows}");
+    }
+}
+
+#[test]
+fn a_damaged_revision_that_no_catalog_holds_is_named_by_the_repair() {
+    let world = World::new();
+    folder(&world);
+    let id = world.backup(&["files:s"]);
+    world.ok(&["tag", &id, "--hold"]);
+    junk(&world.repo().join(format!("snapshots/{id}/1")));
+    forget_catalog(&world);
+    world.ok(&["repair", "snapshots"]).says(&[&format!("snapshots/{id}/1 is damaged"), "repair objects"]);
 }
 
 #[test]

@@ -1,7 +1,7 @@
 //! The objects beside packs, and what the repository remembers of damaged packs.
 
 use super::{Finding, VerifyOutcome};
-use crate::report::TroubleKind;
+use crate::report::{Trouble, TroubleKind};
 use crate::{
     layer::Layer,
     ops::{OpsError, Phase, PhaseKind, Progress},
@@ -28,9 +28,9 @@ pub(super) fn check(
     })?;
     outcome.objects = checked.objects;
     outcome.notes.extend(checked.notes);
-    for (object, problem) in checked.problems {
+    for Trouble { kind, object, words } in checked.problems {
         let snapshots = snapshot_of(&object).into_iter().collect();
-        outcome.findings.push(Finding { kind: TroubleKind::Damaged, object, problem, snapshots });
+        outcome.findings.push(Finding { kind, object, problem: words, snapshots });
     }
     for (object, words) in checked.hidden {
         let problem = words.to_owned();

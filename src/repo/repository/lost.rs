@@ -31,7 +31,9 @@ pub enum Lost {
 pub(in crate::repo) struct Unreadable {
     /// What is wrong with the revision.
     pub problem: String,
-    lost: Lost,
+    /// The revisions that are damaged.
+    pub damaged: BTreeSet<u64>,
+    pub lost: Lost,
 }
 
 impl Inner {
@@ -88,6 +90,7 @@ impl Inner {
                 continue;
             }
             let (mut problem, mut newer, mut forged) = (None, None, None);
+            let mut damaged = BTreeSet::new();
             let (mut stands, mut is_over, mut is_unindexed) = (false, false, false);
             for number in numbers {
                 let opened = match self.fetch_revision(&id, number) {
@@ -120,7 +123,10 @@ impl Inner {
                     Err(error @ RepoError::Storage { .. }) if unread.iter().any(RepoError::is_of_one_object) => {
                         (is_unindexed, problem) = (true, Some(error.to_string()));
                     }
-                    Err(error @ RepoError::Damaged { .. }) => problem = Some(error.to_string()),
+                    Err(error @ RepoError::Damaged { .. }) => {
+                        damaged.insert(number);
+                        problem = Some(error.to_string());
+                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -134,7 +140,7 @@ impl Inner {
                     Standing { manifest: None, pending: None, .. } => Lost::Damaged,
                     _ => Lost::Beside,
                 };
-                unreadable.insert(id, Unreadable { problem, lost });
+                unreadable.insert(id, Unreadable { problem, damaged, lost });
             }
         }
         Ok(unreadable)

@@ -13,6 +13,7 @@ use crate::repo::{
     pack::{self, HEADER_BYTES, Header},
     storage::{Begun, Listed, Listing},
 };
+use crate::report::{ErrorKind, Trouble, TroubleKind};
 use serde::de::DeserializeOwned;
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
@@ -27,7 +28,7 @@ pub struct ObjectsCheck {
     /// Their bytes.
     pub bytes: u64,
     /// Objects with what is wrong with them.
-    pub problems: Vec<(String, String)>,
+    pub problems: Vec<Trouble>,
     /// What lies where objects lie and is none, with what is wrong with that.
     pub hidden: Vec<(String, &'static str)>,
     /// What is worth knowing and harms nobody.
@@ -148,11 +149,22 @@ struct Checker<'a, 'p> {
 
 impl Checker<'_, '_> {
     fn problem(&mut self, object: impl Into<String>, problem: impl std::fmt::Display) {
+        self.trouble(TroubleKind::Damaged, object, problem);
+    }
+
+    /// An object that cannot be opened, with what else is to be said of it.
+    fn unopened(&mut self, object: &str, error: &RepoError, more: &str) {
+        let is_newer = error.kind() == ErrorKind::NewerFormat;
+        let kind = if is_newer { TroubleKind::Newer } else { TroubleKind::Damaged };
+        self.trouble(kind, object, format!("{error}{}", if is_newer { "" } else { more }));
+    }
+
+    fn trouble(&mut self, kind: TroubleKind, object: impl Into<String>, problem: impl std::fmt::Display) {
         let (object, problem) = (object.into(), format!("{problem}"));
         // Errors name their object themselves.
         let told =
             problem.strip_prefix(&object).map(|rest| rest.trim_start_matches(" is damaged: ").trim_start().to_owned());
-        self.found.problems.push((object, told.unwrap_or(problem)));
+        self.found.problems.push(Trouble::new(kind, object, told.unwrap_or(problem)));
     }
 
     /// Takes an object that was read; `None` if it is gone, or cannot be read, which is noted.
@@ -165,7 +177,7 @@ impl Checker<'_, '_> {
             }
             Err(RepoError::Missing { .. }) => Ok(None),
             Err(error) => {
-                self.problem(name, error);
+                self.unopened(name, &error, "");
                 Ok(None)
             }
         }
@@ -246,7 +258,7 @@ impl Checker<'_, '_> {
                     }
                 }
                 Err(error) => {
-                    self.problem(&*object.name, error);
+                    self.unopened(&object.name, &error, "");
                     damaged.push(name);
                 }
             }
@@ -283,7 +295,7 @@ impl Checker<'_, '_> {
                 Err(error) if forgotten.contains(&snapshot) => {
                     self.found.notes.push(format!("{error}; the snapshot is forgotten, and a prune takes this away"));
                 }
-                Err(error) => self.problem(&*object.name, format!("{error}{way_out}")),
+                Err(error) => self.unopened(&object.name, &error, way_out),
             }
         }
         Ok(())
@@ -337,7 +349,7 @@ impl Checker<'_, '_> {
                 self.chains.is_there(&object.name);
                 let Some(bytes) = self.take(&object.name, begun)? else { continue };
                 if let Err(error) = self.small_one(&object, &bytes) {
-                    self.problem(&*object.name, error);
+                    self.unopened(&object.name, &error, "");
                 }
             }
             if matches!(*folder, "drills/" | "audit/") {
@@ -428,7 +440,7 @@ impl Checker<'_, '_> {
             match head.and_then(|head| Header::parse_front(&object.name, &head)) {
                 Ok((header, _)) => orphans.entry(header.lease).or_default().push(object.name),
                 Err(RepoError::Missing { .. }) => {}
-                Err(error) => self.problem(&*object.name, format!("{error}, and no index object describes it")),
+                Err(error) => self.unopened(&object.name, &error, ", and no index object describes it"),
             }
         }
         for (lease, packs) in orphans {

@@ -390,7 +390,12 @@ impl Inner {
         self.revision_of(id, revision, sealed)
     }
 
-    fn revision_of(&self, id: &SnapshotId, revision: u64, sealed: Vec<u8>) -> Result<Revision, RepoError> {
+    pub(in crate::repo) fn revision_of(
+        &self,
+        id: &SnapshotId,
+        revision: u64,
+        sealed: Vec<u8>,
+    ) -> Result<Revision, RepoError> {
         let kind = self.revision_kind(&names::revision_path(id, revision), revision, &sealed)?;
         Ok(Revision { snapshot: *id, revision, kind, sealed })
     }

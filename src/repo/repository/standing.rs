@@ -49,6 +49,8 @@ pub(super) struct Standing {
     pub problems: Vec<String>,
     /// Of these, what could not be opened.
     pub unopened: Vec<String>,
+    /// The feature of the highest revision that this program does not know.
+    pub unknown: Option<RepoError>,
 }
 
 impl Inner {
@@ -73,6 +75,7 @@ impl Inner {
                 Err(error @ RepoError::UnknownFeature { .. }) => {
                     standing.problems.push(error.to_string());
                     standing.unopened.push(error.to_string());
+                    standing.unknown = Some(error);
                     standing.manifest = None;
                     return Ok(standing);
                 }
@@ -223,6 +226,9 @@ impl Inner {
         // It was forgotten by a host on whose clock the lock is over; here it is kept until it is.
         if let Some(until) = standing.waits_for_lock {
             return Err(RepoError::Locked { id: *id, until });
+        }
+        if let Some(error) = standing.unknown.take().filter(|_| !standing.forgotten) {
+            return Err(error);
         }
         match standing.manifest {
             Some(manifest) if !standing.forgotten => manifest.may_be_changed().map(|()| (manifest, standing.next)),

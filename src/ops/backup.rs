@@ -470,6 +470,7 @@ pub fn backup(
     )?;
     match &verdict {
         Verdict::Fine { .. } => {}
+        Verdict::Empty(words) => progress.warn(WarningKind::Note, "", words.clone()),
         Verdict::Accepted(words) => progress.warn(WarningKind::LossAccepted, "", format!("{words}; that is accepted")),
         Verdict::Refused(words) if options.dry_run => {
             progress.warn(WarningKind::Problem, "", format!("{words}: this backup would be refused"));

@@ -183,10 +183,14 @@ fn an_empty_stream_is_refused_and_a_command_that_fails_is_not_believed() {
         child.stdin.take().unwrap().write_all(text.as_bytes()).unwrap();
         crate::world::Ran::from(child.wait_with_output().unwrap())
     };
+    // Of what there never was a snapshot, too.
+    piped("").fails(1, &["nothing came", "nothing was committed", "--accept-deletions"]);
+    let by = |args: &[&str]| world.run(&[&["backup", "--stdin-from-command", "--stdin-name", "c"], args].concat());
+    by(&["--", "true"]).fails(1, &["nothing came", "nothing was committed", "--accept-deletions"]);
+    assert_eq!(world.snapshots().len(), 0);
     piped("rows\n").fails(0, &[]);
     piped("").fails(1, &["nothing came", "--accept-deletions"]);
     piped("r").fails(0, &[]);
-    let by = |args: &[&str]| world.run(&[&["backup", "--stdin-from-command", "--stdin-name", "c"], args].concat());
     by(&["--", "sh", "-c", "echo hello; echo more"]).fails(0, &[]);
     by(&["--", "sh", "-c", "echo half; exit 7"]).fails(1, &["exit status: 7", "not believed"]);
     by(&["--", "no-such-command-at-all"]).fails(1, &["no-such-command-at-all"]);
@@ -195,6 +199,28 @@ fn an_empty_stream_is_refused_and_a_command_that_fails_is_not_believed() {
     world.run(&["backup", "files:s", "--stdin-name", "x"]).fails(2, &["--stdin-name"]);
     assert_eq!(world.snapshots().len(), 3);
     world.ok(&["dump", "latest", "files", "c", "--source", "files:stdin:c"]).says(&["hello\nmore"]);
+}
+
+#[test]
+fn a_stream_that_is_meant_to_be_empty_is_committed_and_an_empty_source_is_told_of() {
+    let world = World::new();
+    let stream = |more: &[&str]| {
+        let args = [&["backup", "--stdin-from-command", "--stdin-name", "c"], more, &["--", "true"]].concat();
+        world.run(&args)
+    };
+    stream(&["--dry-run"]).fails(0, &["nothing came", "would be refused"]);
+    stream(&["--accept-deletions"]).fails(0, &["nothing came", "accepted"]);
+    stream(&[]).fails(0, &[]);
+    fs::create_dir(world.path("nothing")).unwrap();
+    let first = world.run(&["backup", "files:nothing"]).fails(0, &["nothing", "its first snapshot is empty"]);
+    assert!(!first.err.contains("refused"), "{first:?}");
+    let second = world.run(&["backup", "files:nothing"]).fails(0, &[]);
+    assert!(!second.err.contains("first snapshot"), "{second:?}");
+    world.sql("empty.db", "CREATE TABLE t(id INTEGER PRIMARY KEY)");
+    world.run(&["backup", "sqlite:empty.db"]).fails(0, &["its first snapshot is empty"]);
+    write(&world.path("empty.jsonl"), "");
+    world.run(&["backup", "jsonl:empty.jsonl"]).fails(0, &["its first snapshot is empty"]);
+    assert_eq!(world.snapshots().len(), 6);
 }
 
 #[test]

@@ -58,6 +58,8 @@ impl Change {
 pub(super) enum Verdict {
     /// There is no loss to speak of; whether one that was accepted is remembered.
     Fine { remembered: bool },
+    /// A source that was never seen before has nothing in it, which may well be so; in words.
+    Empty(String),
     /// A loss, in words, that was accepted now or before.
     Accepted(String),
     /// A loss, in words.
@@ -102,7 +104,11 @@ pub(super) fn judge(
             found => found,
         }
     };
-    let Some(before) = before else { return Ok(fine) };
+    let Some(before) = before else {
+        let is_empty = now.0 <= session.bare_records() && options.max_lost_percent < 100;
+        let name = format!("{}:{}", source.connector, source.name);
+        return Ok(if is_empty { first(&name, is_stream, options.accept_deletions) } else { fine });
+    };
     let change = Change {
         records_before: before.collections.iter().map(|c| c.records).sum(),
         bytes_before: before.collections.iter().map(|c| c.bytes).sum(),
@@ -124,6 +130,16 @@ pub(super) fn judge(
         before.content.end
     );
     Ok(if options.accept_deletions || was_accepted { Verdict::Accepted(words) } else { Verdict::Refused(words) })
+}
+
+/// Judges an empty source of which there is no snapshot. What a stream had to say and did not is no state of anything: whoever
+/// wrote it has failed. A database, a file or a folder begins empty.
+fn first(name: &str, is_stream: bool, is_accepted: bool) -> Verdict {
+    match (is_stream, is_accepted) {
+        (true, true) => Verdict::Accepted(format!("{name}: nothing came")),
+        (true, false) => Verdict::Refused(format!("{name}: nothing came, and there is no snapshot of it yet")),
+        (false, _) => Verdict::Empty(format!("{name} has nothing in it: its first snapshot is empty")),
+    }
 }
 
 /// The refusal of a loss.
@@ -158,6 +174,13 @@ mod tests {
         assert!(stream.loss(50).is_some());
         assert_eq!(Change { bytes_before: 4, ..stream }.loss(50), None);
         assert_eq!(Change { bare: 0, ..stream }.loss(50), None, "a short stream is one");
+    }
+
+    #[test]
+    fn a_first_stream_without_a_byte_is_refused_and_another_empty_source_is_told() {
+        assert!(matches!(first("files:stdin:x", true, false), Verdict::Refused(_)));
+        assert!(matches!(first("files:stdin:x", true, true), Verdict::Accepted(_)));
+        assert!(matches!(first("sqlite:a.db", false, false), Verdict::Empty(_)));
     }
 
     #[test]

@@ -351,6 +351,21 @@ impl Storage {
         Some(Path::new(&self.location)).filter(|path| path.is_absolute())
     }
 
+    /// Whether it lies at or below the other place, as far as the locations tell.
+    #[must_use]
+    pub fn is_within(&self, other: &Self) -> bool {
+        match (self.folder(), other.folder()) {
+            (Some(folder), Some(other)) => folder.starts_with(other),
+            _ => location::is_within(&self.location, &other.location),
+        }
+    }
+
+    /// The nearest folder above a local one that holds this file.
+    #[must_use]
+    pub fn below(&self, file: &str) -> Option<&Path> {
+        self.folder()?.ancestors().skip(1).find(|above| above.join(file).is_file())
+    }
+
     /// See [`Backend::is_far`].
     #[must_use]
     pub fn is_far(&self) -> bool {

@@ -304,6 +304,37 @@ fn a_repository_of_an_older_epoch_is_copied_into_a_new_one() {
 }
 
 #[test]
+fn no_repository_lies_in_another() {
+    let world = history();
+    let init = |place: &str| world.run(&["-r", place, "init", "--kdf-memory", "1", "--kdf-passes", "1"]);
+    let before = world.objects();
+    std::os::unix::fs::symlink(world.path("repo"), world.path("link")).unwrap();
+    let spelled = format!("file://{}/repo/deep/er", world.path("").display());
+    for place in ["repo/inside", "link/inside", "./repo/snapshots/x", &spelled] {
+        init(place).fails(2, &["lies in the repository"]);
+        world.run(&["replicate", place]).fails(2, &["cannot lie at", "choose another place"]);
+    }
+    assert!(world.objects() == before);
+    // One that came to lie there.
+    make(&world, true);
+    fs::rename(world.path("other"), world.path("repo/other")).unwrap();
+    for to in ["repo/other", "link/other"] {
+        let ran: Ran = world.command(&["copy", "--to", to]).env("REKEEP_TO_PASSWORD", OTHER).output().unwrap().into();
+        ran.fails(2, &["lies in the other", "choose another place"]);
+    }
+    let args = ["-r", "repo/other", "copy", "--to", "repo"];
+    let mut outward = world.command(&args);
+    let ran: Ran = outward.env("REKEEP_PASSWORD", OTHER).env("REKEEP_TO_PASSWORD", PASSWORD).output().unwrap().into();
+    ran.fails(2, &["lies in the other"]);
+    world.run(&["-r", "repo/other", "replicate", "repo"]).fails(2, &["cannot lie at"]);
+    // Beside each other, with one beginning of their names.
+    fs::rename(world.path("repo/other"), world.path("repo-other")).unwrap();
+    let ran: Ran =
+        world.command(&["copy", "--to", "repo-other"]).env("REKEEP_TO_PASSWORD", OTHER).output().unwrap().into();
+    assert_eq!(ran.code, Some(0), "{ran:?}");
+}
+
+#[test]
 fn status_looks_where_copies_are_said_to_be_and_says_what_lacks() {
     let world = history();
     make(&world, true);

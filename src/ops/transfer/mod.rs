@@ -121,6 +121,11 @@ pub fn transfer(
         );
         return Err(OpsError::refused(ErrorKind::InvalidInput, words));
     }
+    if from.storage().is_within(to.storage()) || to.storage().is_within(from.storage()) {
+        let (from, to) = (from.storage().location(), to.storage().location());
+        let words = format!("one of the repositories {from} and {to} lies in the other: choose another place");
+        return Err(OpsError::refused(ErrorKind::InvalidInput, words));
+    }
     chosen.iter().try_for_each(all_of_it)?;
     needs(from, Capability::ReadValues)?;
     needs(to, Capability::Write)?;

@@ -19,11 +19,7 @@ pub(super) fn id_of(storage: &Storage) -> Result<String, RepoError> {
 
 /// Refuses one place for both, or one within the other.
 pub(super) fn are_apart(source: &Storage, target: &Storage) -> Result<(), RepoError> {
-    let within = match (source.folder(), target.folder()) {
-        (Some(source), Some(target)) => source.starts_with(target) || target.starts_with(source),
-        _ => source.location() == target.location(),
-    };
-    if within {
+    if source.is_within(target) || target.is_within(source) {
         let words =
             format!("a replica of {} cannot lie at {}: choose another place", source.location(), target.location());
         return Err(RepoError::Invalid(words));

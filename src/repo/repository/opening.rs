@@ -76,6 +76,10 @@ impl Repository {
         open: &OpenOptions,
     ) -> Result<(Self, RecoveryKey), RepoError> {
         let like = like.map(Repository::secrets);
+        if let Some(other) = storage.below(keys::CONFIG) {
+            let (place, other) = (storage.location(), other.display());
+            return Err(RepoError::Invalid(format!("{place} lies in the repository {other}: choose another place")));
+        }
         let &Traits { suite, regions, .. } = traits;
         let new = NewKeys { like, suite, kdf: init.kdf, label: &init.label, regions, parity: traits.parity.is_some() };
         keys::check_regions(regions)?;

@@ -110,6 +110,17 @@ impl Parts {
     }
 }
 
+/// Whether of two canonical locations the first is the second, or one below it.
+pub(super) fn is_within(place: &str, other: &str) -> bool {
+    let parts = |text: &str| {
+        let (path, endpoint) = text.split_once('?').unwrap_or((text, ""));
+        (path.trim_end_matches('/').to_owned(), endpoint.to_owned())
+    };
+    let ((place, endpoint), (other, other_endpoint)) = (parts(place), parts(other));
+    let below = place.strip_prefix(&*other);
+    endpoint == other_endpoint && below.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+}
+
 /// Undoes percent-encoding. A piece that is not well encoded may be a secret typed in haste: it is not repeated.
 fn decode(text: &str) -> Result<String, String> {
     let mut out = Vec::with_capacity(text.len());
@@ -203,6 +214,18 @@ mod tests {
     fn a_bucket_is_named_with_its_options_and_told_apart_by_its_endpoint_alone() {
         let plain = place("s3://bucket/a/b/?region=eu-central-1");
         assert_eq!(plain.canonical, "s3://bucket/a/b");
+        for (place, other, is) in [
+            ("s3://bucket/a/b", "s3://bucket/a/b", true),
+            ("s3://bucket/a/b", "s3://bucket/a", true),
+            ("s3://bucket/a/b", "s3://bucket", true),
+            ("s3://bucket/ab", "s3://bucket/a", false),
+            ("s3://bucket/a", "s3://bucket/a/b", false),
+            ("s3://bucket/a?endpoint=http://x", "s3://bucket", false),
+            ("s3://bucket/a?endpoint=http://x", "s3://bucket?endpoint=http://x", true),
+            ("gcs://bucket/a", "s3://bucket", false),
+        ] {
+            assert_eq!(is_within(place, other), is, "{place} in {other}");
+        }
         assert_eq!(plain.config["root"], "/a/b");
         assert_eq!(plain.config["region"], "eu-central-1");
         let other = place("s3://bucket/a/b?endpoint=http%3A%2F%2F127.0.0.1:9000&region=x&sse=AES256");

@@ -74,12 +74,12 @@ pub struct ClusterArgs {
 /// Checks of certificates that are not made here: a connection that was to be refused must not come about instead.
 #[derive(Debug, Clone, Default, Args)]
 struct Revoked {
-    #[arg(long, hide = true)]
-    tls_crl_check: bool,
-    #[arg(long, hide = true)]
-    tls_crl_checkall: bool,
-    #[arg(long, hide = true)]
-    tls_cert_blacklist: Option<PathBuf>,
+    #[arg(long = "tls-crl-check", hide = true)]
+    crl_check: bool,
+    #[arg(long = "tls-crl-checkall", hide = true)]
+    crl_checkall: bool,
+    #[arg(long = "tls-cert-blacklist", hide = true)]
+    cert_blacklist: Option<PathBuf>,
 }
 
 impl Revoked {
@@ -88,9 +88,9 @@ impl Revoked {
                      cluster, or let an authority that only today's certificates come from stand alone in --tls-cafile";
         let listed = "certificates are not refused one by one: let an authority that only today's certificates come from \
                       stand alone in --tls-cafile";
-        super::refuse("--tls-crl-check", self.tls_crl_check, lists)?;
-        super::refuse("--tls-crl-checkall", self.tls_crl_checkall, lists)?;
-        super::refuse("--tls-cert-blacklist", self.tls_cert_blacklist.is_some(), listed)
+        super::refuse("--tls-crl-check", self.crl_check, lists)?;
+        super::refuse("--tls-crl-checkall", self.crl_checkall, lists)?;
+        super::refuse("--tls-cert-blacklist", self.cert_blacklist.is_some(), listed)
     }
 }
 

@@ -290,8 +290,10 @@ impl Patience {
                 continue;
             }
             let since = self.began + Duration::from_millis(silent);
-            let since = waits.met.get(&pending.obstacle).map_or(since, |wait| wait.since.min(since));
-            if lasts(since) >= WORTH_TELLING {
+            let met = waits.met.get(&pending.obstacle).map(|wait| wait.since);
+            let since = met.map_or(since, |met| met.min(since));
+            let is_over = met.is_some() && lasts(since) >= self.timeout;
+            if lasts(since) >= WORTH_TELLING && !is_over {
                 told.insert(pending.obstacle.in_words(), "no answer yet".to_owned());
             }
         }

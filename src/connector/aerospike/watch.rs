@@ -66,7 +66,11 @@ impl Watch {
         let mut now = cluster.membership();
         for _ in 1..TRIES {
             let is_whole = now.as_ref().is_ok_and(|now| now.split().is_none());
-            if is_whole || matches!(now, Err(Error::GivenUp(_))) {
+            // Where a wait has ended it was looked who is there already.
+            let is_over = |error: &Error| {
+                matches!(error, Error::GivenUp(_)) || error.is_timeout() && cluster.patience().has_given_up_any()
+            };
+            if is_whole || now.as_ref().is_err_and(is_over) {
                 break;
             }
             // Who does not answer is no longer among those that are asked, and who came is.

@@ -142,6 +142,7 @@ pub(super) fn read_all(run: &mut Run<'_>, parent: Option<&Snapshot>) -> Result<R
     let notes = notes.map(|(notes, source)| (source, notes.begin(source, parent, options)));
     let workers = Workers {
         notes,
+        told: Mutex::default(),
         repo,
         session,
         writing: run.writing,

@@ -9,7 +9,7 @@ use crate::{
 };
 use std::{
     ops::ControlFlow,
-    sync::{Arc, atomic::Ordering},
+    sync::{Arc, PoisonError, atomic::Ordering},
     time::{Duration, Instant},
 };
 
@@ -39,17 +39,17 @@ impl Workers<'_> {
 
     /// Does some work while somebody listens for it.
     fn heard<T>(&self, work: impl FnOnce() -> T) -> T {
-        let mut told = None;
-        watched(LOOK_AROUND, || self.hear(&mut told), work)
+        watched(LOOK_AROUND, || self.hear(), work)
     }
 
     /// Tells the session once somebody asks to stop, and a person what the session waits for: a worker that waits for an
     /// answer does neither.
-    fn hear(&self, told: &mut Option<Instant>) -> ControlFlow<()> {
+    fn hear(&self) -> ControlFlow<()> {
         if self.progress.cancelled() {
             self.session.stop();
             return ControlFlow::Break(());
         }
+        let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         if told.is_none_or(|told| told.elapsed() >= TELL_AGAIN)
             && let Some(text) = self.session.evidence().and_then(Evidence::waits_for)
         {

@@ -19,7 +19,7 @@ use std::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 /// What the workers of a run share.
@@ -48,6 +48,8 @@ pub(super) struct Workers<'a> {
     /// The source's notes, and what is made of those of the parent.
     pub(super) notes: Option<(&'a dyn Remembers, Recall)>,
     pub(super) progress: &'a dyn Progress,
+    /// When it was said last what is waited for.
+    pub(super) told: Mutex<Option<Instant>>,
 }
 
 impl Workers<'_> {

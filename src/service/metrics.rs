@@ -435,6 +435,16 @@ impl Moment {
         )?;
         out.gauges(&name("backup_running_seconds"), "How long a backup has run", &of_backup(|it| it.duration as f64))?;
         out.gauges(
+            &name("backup_stuck_seconds"),
+            "How long a backup has done nothing that is counted",
+            &of_backup(|it| it.still),
+        )?;
+        out.gauges(
+            &name("restore_stuck_seconds"),
+            "How long a restore has done nothing that is counted",
+            &of_restore(|it| it.still),
+        )?;
+        out.gauges(
             &name("restore_progress_pct"),
             "How much of a restore is done",
             &of_restore(|it| f64::from(it.percentage_done)),

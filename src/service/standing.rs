@@ -43,6 +43,9 @@ pub struct RunningJob {
     pub job: i64,
     /// What it does just now.
     pub phase: String,
+    /// Seconds in which nothing was counted.
+    #[serde(skip)]
+    pub still: f64,
 }
 
 /// How fast something is.
@@ -155,6 +158,7 @@ fn running_job(id: i64, running: &Running, now: Timestamp) -> RunningJob {
             pipeline: 0,
         },
         job: id,
+        still: standing.still.as_secs_f64(),
         phase: standing.phase.map_or_else(|| "beginning".to_owned(), |phase| phase.to_string()),
     }
 }

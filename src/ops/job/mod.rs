@@ -185,7 +185,12 @@ mod tests {
         assert_eq!((watch.name(), watch.state()), ("test", JobState::Running));
         let standing = watch.standing();
         assert_eq!((standing.records, standing.bytes, standing.warnings), (3, 30, 1));
-        assert_eq!(standing.phase.unwrap().kind, PhaseKind::Reading);
+        // It waits here, and what stands still is told.
+        let still = || watch.standing().still;
+        while still() <= standing.still {
+            std::thread::yield_now();
+        }
+        assert_eq!(standing.phase.as_ref().unwrap().kind, PhaseKind::Reading);
         go.send(()).unwrap();
         assert_eq!(job.wait().unwrap(), 7);
         assert_eq!(watch.state(), JobState::Done);

@@ -60,6 +60,8 @@ pub struct Standing {
     pub warnings_by_kind: BTreeMap<WarningKind, u64>,
     /// How long it has run, or ran.
     pub running: Duration,
+    /// How long nothing was counted and no phase began, up to now or to its end.
+    pub still: Duration,
 }
 
 #[derive(Default)]
@@ -74,6 +76,8 @@ pub(super) struct Shared {
     began: Instant,
     records: AtomicU64,
     bytes: AtomicU64,
+    /// When something was counted last, in milliseconds since it began.
+    moved: AtomicU64,
     cancel: AtomicBool,
     told: Mutex<Told>,
     ended: Condvar,
@@ -88,6 +92,7 @@ impl Shared {
             began: Instant::now(),
             records: AtomicU64::new(0),
             bytes: AtomicU64::new(0),
+            moved: AtomicU64::new(0),
             cancel: AtomicBool::new(false),
             told: Mutex::default(),
             ended: Condvar::new(),
@@ -112,10 +117,20 @@ impl Shared {
         standing.all_bytes += bytes;
     }
 
+    fn moves(&self) {
+        let millis = u64::try_from(self.began.elapsed().as_millis()).unwrap_or(u64::MAX);
+        self.moved.fetch_max(millis, Ordering::Relaxed);
+    }
+
+    fn take_time(&self, standing: &mut Standing) {
+        standing.running = self.began.elapsed();
+        standing.still = standing.running.saturating_sub(Duration::from_millis(self.moved.load(Ordering::Relaxed)));
+    }
+
     pub(super) fn end(&self, error: Option<&OpsError>) {
         let mut told = self.told();
         self.settle(&mut told.standing);
-        told.standing.running = self.began.elapsed();
+        self.take_time(&mut told.standing);
         told.end = Some(match error {
             None => JobState::Done,
             Some(error) if error.is_interruption() => JobState::Cancelled,
@@ -128,6 +143,7 @@ impl Shared {
 
 impl Progress for Shared {
     fn phase(&self, phase: &Phase) {
+        self.moves();
         let mut told = self.told();
         self.settle(&mut told.standing);
         told.standing.phase = Some(phase.clone());
@@ -140,6 +156,10 @@ impl Progress for Shared {
     }
 
     fn count(&self, records: u64, bytes: u64) {
+        // That it waits is counted, too, by nothing.
+        if records > 0 || bytes > 0 {
+            self.moves();
+        }
         self.records.fetch_add(records, Ordering::Relaxed);
         self.bytes.fetch_add(bytes, Ordering::Relaxed);
         if let Some(listener) = &self.listener {
@@ -197,7 +217,7 @@ impl JobWatch {
         let mut told = self.shared.told();
         if told.end.is_none() {
             self.shared.settle(&mut told.standing);
-            told.standing.running = self.shared.began.elapsed();
+            self.shared.take_time(&mut told.standing);
         }
         told.standing.clone()
     }

@@ -9,7 +9,7 @@ use super::{
     keys::Caller,
     places::StreamEnd,
     standing::{RunningJob, all_running},
-    state::{BUCKETS, Tally},
+    state::{BUCKETS, Proof, Tally},
 };
 use crate::record::Timestamp;
 use prometheus_client::{
@@ -37,6 +37,7 @@ type Labels = Vec<(&'static str, String)>;
 struct Settled {
     tallies: Vec<Tally>,
     routines: Vec<String>,
+    proofs: BTreeMap<String, Proof>,
 }
 
 /// What is so at this moment.
@@ -53,14 +54,15 @@ struct Moment {
 #[derive(Default)]
 pub(super) struct Written(Mutex<Option<Last>>);
 
-/// How often something was counted by then, the configuration, the text.
-type Last = (u64, Arc<Config>, Arc<str>);
+/// How often something was counted and reported by then, the configuration, the text.
+type Last = ((u64, u64), Arc<Config>, Arc<str>);
 
 /// The text that is scraped, of what a caller may see.
 ///
 /// # Errors
 /// [`ServiceError::State`].
-pub(super) fn text(service: &Service, caller: &Caller) -> Result<String, ServiceError> {
+pub(super) fn text(service: &Arc<Service>, caller: &Caller) -> Result<String, ServiceError> {
+    service.look_for_reports();
     let config = service.config();
     // Of others' routines a key that is bound tells nothing, neither by name nor in a sum.
     let is_own = |routine: &str| {
@@ -73,7 +75,11 @@ pub(super) fn text(service: &Service, caller: &Caller) -> Result<String, Service
         let mut settled = Settled {
             tallies: service.state.tallies()?,
             routines: config.routines.keys().filter(|name| is_own(name)).cloned().collect(),
+            proofs: BTreeMap::new(),
         };
+        for routine in &settled.routines {
+            settled.proofs.extend(service.proved(&config, routine)?.map(|proof| (routine.clone(), proof)));
+        }
         settled.tallies.retain(|tally| all || is_own(&tally.routine));
         Ok(written(settled)?.into())
     };
@@ -110,7 +116,7 @@ impl Written {
     ) -> Result<Arc<str>, ServiceError> {
         let mut last = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         // Before they are read: what is counted meanwhile is written next time.
-        let changes = service.state.tally_changes();
+        let changes = (service.state.tally_changes(), service.reported.changes());
         if let Some((known, of, text)) = last.as_ref()
             && *known == changes
             && Arc::ptr_eq(of, config)
@@ -325,13 +331,14 @@ impl Settled {
         let labels = |tally: &Tally| pairs([("routine", &tally.routine), ("outcome", outcome_of(&tally.outcome))]);
         events.extend(Self::sum(drills(), labels, |tally| tally.count));
         out.counters("rekeep_drill_events", "Ends of drills", &events)?;
-        let passed = || drills().filter(|tally| tally.outcome == "success");
-        let of_passed = |number: fn(&Tally) -> f64| -> BTreeMap<Labels, f64> {
-            passed().map(|tally| (pairs([("routine", &tally.routine)]), number(tally))).collect()
+        let of_proofs = |number: fn(&Proof) -> f64| -> BTreeMap<Labels, f64> {
+            self.proofs.iter().map(|(routine, proof)| (pairs([("routine", routine)]), number(proof))).collect()
         };
-        let seconds = of_passed(|tally| tally.last_finished.as_millis() as f64 / 1000.0);
-        out.gauges("rekeep_last_proof_timestamp_seconds", "When the last drill ended that passed", &seconds)?;
-        out.gauges("rekeep_last_proof_duration_seconds", "How long it took", &of_passed(|tally| tally.last_seconds))
+        let seconds = of_proofs(|proof| proof.finished.as_millis() as f64 / 1000.0);
+        let help =
+            "When everything was last restored and compared: by a drill, or by a restore or verification of all of it";
+        out.gauges("rekeep_last_proof_timestamp_seconds", help, &seconds)?;
+        out.gauges("rekeep_last_proof_duration_seconds", "How long it took", &of_proofs(|proof| proof.seconds))
     }
 
     /// The seven names of the disaster recovery guide.

@@ -32,6 +32,7 @@ mod proof;
 mod reach;
 mod recovery;
 mod remembered;
+mod reported;
 mod restore;
 mod retrieve;
 mod run;
@@ -174,6 +175,7 @@ pub struct Service {
     scratch: PathBuf,
     places: Places,
     briefs: briefs::Briefs,
+    reported: reported::Reported,
     skeletons: recovery::Skeletons,
     written: metrics::Written,
     clock: Arc<dyn Clock>,
@@ -226,6 +228,7 @@ impl Service {
             scratch: options.state.join("drills"),
             places,
             briefs: briefs::Briefs::default(),
+            reported: reported::Reported::default(),
             skeletons: recovery::Skeletons::default(),
             written: metrics::Written::default(),
             clock: options.clock,

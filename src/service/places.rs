@@ -334,6 +334,13 @@ impl Places {
         all
     }
 
+    /// Those that are open, by their names.
+    #[must_use]
+    pub fn those_open(&self) -> Vec<(String, Repository)> {
+        let watched = self.watched.lock().unwrap_or_else(PoisonError::into_inner);
+        watched.iter().map(|(name, watched)| (name.clone(), watched.repo.clone())).collect()
+    }
+
     /// Closes all of them; jobs that have one go on with it.
     pub fn forget(&self) {
         self.watched.lock().unwrap_or_else(PoisonError::into_inner).clear();

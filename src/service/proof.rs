@@ -4,7 +4,7 @@ use super::{
     Service, ServiceError, claim,
     config::{Config, DrillSettings, Routine, Secrets},
     hooks,
-    job::{Done, JobState, StoredJob},
+    job::{Done, StoredJob},
     places::Where,
     reach::is_allowed,
     sources::resolved,
@@ -166,18 +166,15 @@ pub(super) fn tenant_of(kept: &KeptDrill) -> Option<&str> {
 }
 
 impl Service {
-    /// When the last drill of a routine ended that passed, and how the last one ended.
+    /// How the last drill of a routine ended.
     ///
     /// # Errors
     /// [`ServiceError::State`].
-    pub(super) fn last_drill(&self, routine: &str) -> Result<(Option<String>, Option<String>), ServiceError> {
-        let tallies = self.state.tallies_of(routine, "drill")?;
-        let passed = tallies.iter().filter(|tally| tally.outcome == JobState::Success.as_str());
-        let passed = passed.map(|tally| tally.last_finished).max();
+    pub(super) fn last_drill(&self, routine: &str) -> Result<Option<String>, ServiceError> {
         let filter =
             JobFilter { verb: Some("drill"), routine: Some(routine.to_owned()), limit: 10, ..JobFilter::default() };
         let last = self.state.jobs(&filter)?.into_iter().find(|job| job.state.is_over());
-        Ok((passed.map(|at| at.to_string()), last.map(|job| job.state.as_str().to_owned())))
+        Ok(last.map(|job| job.state.as_str().to_owned()))
     }
 
     /// The repositories that routines back up to, each once; and those that cannot be read.

@@ -165,6 +165,20 @@ const FIRST_MILLIS: i64 = 1_000_000_000_000;
 /// The latest: the end of the year 9999.
 const LAST_MILLIS: i64 = 253_402_300_799_999;
 
+/// What the result of a restore says of whether every record was meant.
+const WHOLE: &str = "whole";
+
+/// Whether a restore that went well shows that everything can be had back: all of it was meant, and all of it was written and read
+/// back.
+pub(super) fn proves(result: &Json) -> bool {
+    let restores = result.get("restores").and_then(Json::as_array);
+    let is_compared = |one: &Json| {
+        one["verified"].is_u64() && ["different", "existed", "fresher", "skipped"].iter().all(|left| one[left] == 0)
+    };
+    result.get(WHOLE) == Some(&Json::Bool(true))
+        && restores.is_some_and(|all| !all.is_empty() && all.iter().all(is_compared))
+}
+
 /// Names of collections, as they are and as they are to be.
 type Names = Vec<(String, Option<String>)>;
 
@@ -190,6 +204,8 @@ struct SnapshotsPlan {
     options: RestoreOptions,
     /// Read and check everything before the first write.
     check_first: bool,
+    /// Whether every record of what the routine kept then is meant.
+    whole: bool,
 }
 
 /// Where to, and how: what both kinds of requests say.
@@ -285,7 +301,7 @@ impl Service {
             return Err(none());
         }
         let to = To::of(request);
-        let plan = plan(place, &meant, key.collection, &to, target(&config, &to)?)?;
+        let plan = plan(place, &meant, begun.len(), key.collection, &to, target(&config, &to)?)?;
         Ok((plan, key.routine.to_owned()))
     }
 
@@ -334,7 +350,7 @@ impl Service {
         } else {
             target(&config, &to)?
         };
-        plan(place, &meant, request.collection.as_deref(), &to, into)
+        plan(place, &meant, meant.len(), request.collection.as_deref(), &to, into)
     }
 }
 
@@ -475,6 +491,7 @@ fn is_same_place(one: &Storage, other: &Storage) -> bool {
 fn plan(
     place: Where,
     meant: &[&Snapshot],
+    all: usize,
     collection: Option<&str>,
     to: &To<'_>,
     (target, target_options): (String, Options),
@@ -510,7 +527,15 @@ fn plan(
         read_limit: policy.bandwidth.filter(|mib| *mib > 0).map(|mib| mib.saturating_mul(1 << 20)),
         ..RestoreOptions::default()
     };
-    let from = From::Snapshots(SnapshotsPlan { place, parts, options, check_first: false });
+    let is_some = |list: &Option<Vec<String>>| list.as_ref().is_some_and(|it| !it.is_empty());
+    let whole = !options.dry_run
+        && !options.no_records
+        && options.keys.is_empty()
+        && !is_some(&policy.set_list)
+        && !is_some(&policy.bin_list)
+        && parts.len() == all
+        && meant.iter().zip(&parts).all(|(snapshot, (_, names))| names.len() == snapshot.collections.len());
+    let from = From::Snapshots(SnapshotsPlan { place, parts, options, check_first: false, whole });
     Ok(RestorePlan { from, target, target_options })
 }
 
@@ -527,7 +552,8 @@ pub(super) fn plan_into(
     let parts = snapshots.iter().map(|snapshot| (snapshot.id, names(snapshot))).collect();
     let options =
         RestoreOptions { overwrite: replace.then_some(Overwrite::Always), parallel: 8, ..RestoreOptions::default() };
-    RestorePlan { from: From::Snapshots(SnapshotsPlan { place, parts, options, check_first }), target, target_options }
+    let from = From::Snapshots(SnapshotsPlan { place, parts, options, check_first, whole: true });
+    RestorePlan { from, target, target_options }
 }
 
 fn overwrite(to: &To<'_>) -> Result<Option<Overwrite>, ServiceError> {
@@ -682,7 +708,7 @@ pub(super) fn carry_out(
         skipped: None,
         records: outcomes.iter().map(|outcome| outcome.records).sum(),
         bytes: outcomes.iter().map(|outcome| outcome.bytes).sum(),
-        result: json!({ "restores": outcomes.iter().map(shown_outcome).collect::<Vec<_>>() }),
+        result: json!({ "restores": outcomes.iter().map(shown_outcome).collect::<Vec<_>>(), WHOLE: from.whole }),
     })
 }
 

@@ -7,7 +7,7 @@ use super::{
     hooks,
     job::{Done, Ending, JobState, NewJob, StoredJob, Work},
     notify, perform,
-    restore::RestorePlan,
+    restore::{self, RestorePlan},
     state::Ended,
     stopping::is_for_the_next,
 };
@@ -54,7 +54,20 @@ pub(super) fn ended<'a>(work: &'a Work, ending: &'a Ending, began: Timestamp, at
         at,
         bytes: number("bytes"),
         records: number("records"),
+        proves: proves(work, ending),
     }
+}
+
+/// Whether a run shows that everything its routine backed up can be had back: a drill, a verification that restores, or a restore of
+/// all of it that was read back.
+fn proves(work: &Work, ending: &Ending) -> bool {
+    ending.state == JobState::Success
+        && match work {
+            Work::Drill { .. } => true,
+            Work::Verify { how, .. } => how == "restore",
+            Work::Restore { .. } => restore::proves(&ending.result),
+            Work::Backup { .. } | Work::Retention { .. } => false,
+        }
 }
 
 impl Service {
@@ -195,6 +208,7 @@ impl Service {
             at: self.now(),
             bytes: 0,
             records: 0,
+            proves: false,
         };
         if let Err(error) = self.state.count(&ended) {
             tracing::error!("{error}");

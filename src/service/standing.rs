@@ -83,7 +83,8 @@ pub struct RoutineState {
     /// When the next drill is due.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub next_drill: Option<String>,
-    /// When the last drill ended that passed.
+    /// When it was last shown that all of it can be had back: by a drill, a verification that restores, or a restore of all of it that
+    /// was read back.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub last_proof: Option<String>,
     /// How the last drill ended: `success`, `failure` …
@@ -181,7 +182,8 @@ impl Service {
     /// # Errors
     /// [`ServiceError::NotFound`], [`ServiceError::State`].
     pub(super) fn routine_state(&self, name: &str) -> Result<RoutineState, ServiceError> {
-        if !self.config().routines.contains_key(name) {
+        let config = self.config();
+        if !config.routines.contains_key(name) {
             return Err(ServiceError::NotFound { what: "routine", name: name.to_owned() });
         }
         let last = |kind: &str| -> Result<Option<String>, ServiceError> {
@@ -189,7 +191,8 @@ impl Service {
             Ok(job.and_then(|job| job.started).map(|started| started.to_string()))
         };
         let (last_full, last_incremental) = (last("full")?, last("incremental")?);
-        let (last_proof, last_drill) = self.last_drill(name)?;
+        let last_proof = self.proved(&config, name)?.map(|proof| proof.finished.to_string());
+        let last_drill = self.last_drill(name)?;
         let now = self.now();
         let desk = self.desk();
         let at_work = |full: bool| {

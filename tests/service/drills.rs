@@ -164,3 +164,91 @@ fn the_interface_cannot_move_scratch_folders() {
     config["service"]["drill-scratch"] = json!("/etc");
     world.ask("PUT", "/v1/config", Some(&config)).is(403);
 }
+
+/// A restore of everything into a new place, or of what `more` says.
+#[track_caller]
+fn restored(world: &World, target: &str, more: &Json) -> Json {
+    let time = world.get("/v1/backups/full/accounts")[0]["finished-timestamp"].clone();
+    let target = format!("sqlite:{}", world.path(target).display());
+    let mut request = json!({ "routine": "accounts", "time": time, "target": target, "verify": true });
+    request.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    let status = world.restored(&world.ask("POST", "/v1/restore/timestamp", Some(&request)));
+    assert_eq!(status["status"], "success", "{more}: {status}");
+    status
+}
+
+#[test]
+fn trials_and_parts_prove_nothing_and_hide_no_proof() {
+    let mut world = World::new();
+    world.database("accounts.db").execute_batch("CREATE TABLE other (id INTEGER PRIMARY KEY)").unwrap();
+    world.configure(ROUTINE, "");
+    world.start();
+    world.back_up("accounts", "full");
+    let proof = |world: &World| world.get("/v1/backups/currentBackup/accounts")["last-proof"].clone();
+    let mut number = 0;
+    let mut try_parts = |world: &World| {
+        for more in [
+            json!({ "dry-run": true }),
+            json!({ "collection": "accounts", "keys": ["int:1"] }),
+            json!({ "collection": "accounts" }),
+            json!({ "verify": false }),
+        ] {
+            number += 1;
+            restored(world, &format!("part-{number}.db"), &more);
+        }
+    };
+    try_parts(&world);
+    assert_eq!(proof(&world), json!(null));
+    assert!(!world.ask("GET", "/metrics", None).body.contains("rekeep_last_proof_timestamp_seconds{"));
+    restored(&world, "whole.db", &json!({}));
+    let first = proof(&world);
+    assert!(first.is_string());
+    // What is there and stays is not restored, and compared with nothing.
+    restored(&world, "whole.db", &json!({ "overwrite": "never" }));
+    try_parts(&world);
+    assert_eq!(proof(&world), first);
+    world.stop();
+    // It outlives the job that gave it.
+    world.database("state/state.db").execute("DELETE FROM jobs", ()).unwrap();
+    world.start();
+    assert_eq!(proof(&world), first);
+    assert!(
+        world.ask("GET", "/metrics", None).body.contains("rekeep_last_proof_timestamp_seconds{routine=\"accounts\"} ")
+    );
+    restored(&world, "again.db", &json!({}));
+    assert_ne!(proof(&world), first);
+}
+
+#[test]
+fn a_drill_by_the_command_counts_here_too() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    world.start();
+    world.back_up("accounts", "full");
+    let drilled = std::process::Command::new(env!("CARGO_BIN_EXE_rekeep"))
+        .arg("-r")
+        .arg(world.path("backups/rekeep"))
+        .arg("--password-file")
+        .arg(world.path("password"))
+        .arg("drill")
+        .env("REKEEP_CACHE_DIR", world.path("other-cache"))
+        .output()
+        .unwrap();
+    assert!(drilled.status.success(), "{drilled:?}");
+    // The first time that it is asked makes the service look.
+    let name = "rekeep_last_proof_timestamp_seconds{routine=\"accounts\"} ";
+    until(|| world.ask("GET", "/metrics", None).is(200).body.contains(name).then_some(()));
+    assert!(world.get("/v1/backups/currentBackup/accounts")["last-proof"].is_string());
+    // And so does a page, in a service that nobody asked for anything else.
+    world.stop();
+    world.start();
+    let page = || {
+        let head = [("accept", "text/html")];
+        crate::client::request(world.address(), "GET", "/console/sources/accounts", &head, None).is(200).body
+    };
+    until(|| {
+        let page = page();
+        let fact = page.split("Proved by a restore").nth(1).and_then(|rest| rest.split("</div>").next()).unwrap();
+        (!fact.contains('—')).then_some(())
+    });
+}

@@ -236,7 +236,7 @@ pub(super) struct Source {
     pub(super) next: Option<Timestamp>,
     pub(super) running: Option<(Work, RunningJob)>,
     pub(super) verified: Option<(Timestamp, bool)>,
-    /// When its records were last read back out of a restore and found equal.
+    /// When all its records were last read back out of a restore or a drill and found equal.
     pub(super) proved: Option<Timestamp>,
     /// When its repository was read, if that could not be done now.
     pub(super) as_of: Option<Timestamp>,
@@ -278,8 +278,6 @@ pub(super) fn reads(config: &Config, routine: &Routine) -> String {
 struct Newest {
     runs: state::Newest,
     checks: state::Newest,
-    restores: state::Newest,
-    drills: state::Newest,
 }
 
 impl Newest {
@@ -291,32 +289,12 @@ impl Newest {
                 Ok(Arc::new(found.into_iter().map(|job| (routine.to_owned(), Arc::new(job))).collect()))
             }
         };
-        Ok(Self {
-            runs: newest("backup", false)?,
-            checks: newest("verify", true)?,
-            restores: newest("restore", true)?,
-            drills: newest("drill", true)?,
-        })
+        Ok(Self { runs: newest("backup", false)?, checks: newest("verify", true)? })
     }
 
     fn verified(&self, name: &str) -> Option<(Timestamp, bool)> {
         let job = self.checks.get(name)?;
         Some((job.finished?, job.state == JobState::Success))
-    }
-
-    /// A drill, a verification that restored, or a restore that was read back: and nothing was amiss.
-    fn proved(&self, name: &str) -> Option<Timestamp> {
-        let good = |job: &&Arc<StoredJob>| job.state == JobState::Success;
-        let check = self.checks.get(name).filter(good);
-        let check = check.filter(|job| matches!(&job.work, Work::Verify { how, .. } if how == "restore"));
-        let was_read_back = |job: &&Arc<StoredJob>| {
-            let restores = job.result.get("restores").and_then(serde_json::Value::as_array);
-            restores.is_some_and(|all| {
-                !all.is_empty() && all.iter().all(|one| one.get("verified").is_some_and(serde_json::Value::is_u64))
-            })
-        };
-        let restore = self.restores.get(name).filter(good).filter(was_read_back);
-        [check, restore, self.drills.get(name).filter(good)].into_iter().flatten().filter_map(|job| job.finished).max()
     }
 }
 
@@ -385,7 +363,7 @@ impl Console {
                 next: schedules.next(visit.now).filter(|_| routine.is_enabled()),
                 running: running.remove(name),
                 verified: newest.verified(name),
-                proved: newest.proved(name),
+                proved: self.service.proved(&config, name)?.map(|proof| proof.finished),
                 as_of: seen.at.filter(|_| seen.error.is_some()),
             });
         }

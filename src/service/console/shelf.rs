@@ -197,7 +197,13 @@ impl Shelves {
                     held.listed = Some(Instant::now());
                     held.storage_error = listed.as_ref().err().map(ToString::to_string);
                     drop(held);
-                    self.tell(slot, listed.and_then(|()| self.marks(place, &repo)), false);
+                    let marks = listed.and_then(|()| self.marks(place, &repo));
+                    if let Ok(marks) = &marks
+                        && let Err(error) = self.service.reported.look(&place.name, &repo, marks)
+                    {
+                        tracing::warn!(repository = %place.name, "its reports of drills were not looked at: {error}");
+                    }
+                    self.tell(slot, marks, false);
                 }
             }
         }

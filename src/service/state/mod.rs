@@ -4,10 +4,12 @@
 mod audit;
 mod folders;
 mod newest;
+mod proofs;
 mod schema;
 mod tally;
 
 pub use newest::Newest;
+pub use proofs::{Proof, Proofs};
 pub use tally::{BUCKETS, Ended, Tally};
 
 use super::{
@@ -141,6 +143,8 @@ pub struct State {
     /// Whether the audit was whole when all of it was looked at, and after which change by others that was.
     audit_checked: Mutex<Option<(i64, bool)>>,
     newest: newest::Kept,
+    /// The last proofs, once somebody asked.
+    proofs: Mutex<Option<Proofs>>,
     /// How often jobs changed that are parts of backups of a name of their own.
     group_changes: AtomicU64,
     /// How often something was added to what runs added up to.
@@ -176,6 +180,7 @@ impl State {
             db: Mutex::new(db),
             audit_checked: Mutex::default(),
             newest: newest::Kept::default(),
+            proofs: Mutex::default(),
             group_changes: AtomicU64::new(0),
             tally_changes: AtomicU64::new(0),
             _lock: lock,
@@ -278,18 +283,25 @@ impl State {
         );
         let result = (!ending.result.is_null()).then(|| ending.result.to_string());
         let (state, at) = (ending.state.as_str(), ended.at.as_millis());
+        // Whoever sees the end sees what it proves.
+        let mut proofs = ended.proves.then(|| self.proofs.lock().unwrap_or_else(PoisonError::into_inner));
         let mut db = self.db();
         let mut write = || {
             let transaction = db.transaction()?;
             let values = params![id, state, at, result, ending.error, ending.error_kind];
             let changed: Option<bool> = transaction.query_row(&sql, values, |row| row.get(0)).optional()?;
             tally::add(&transaction, ended)?;
+            proofs::add(&transaction, ended)?;
             transaction.commit()?;
             Ok(changed.unwrap_or(false))
         };
         let changed = write().map_err(|error| self.failed(error))?;
         drop(db);
         self.note_change(changed);
+        if let Some(proofs) = &mut proofs {
+            **proofs = None;
+        }
+        drop(proofs);
         self.note_tally();
         self.note_newest(id, ended.verb, ending.state);
         Ok(())
@@ -552,6 +564,7 @@ mod tests {
             at,
             bytes: 0,
             records: 3,
+            proves: false,
         };
         state.end(one, &ending, &ended).unwrap();
         state.set_handled(&[("a".to_owned(), Slot::Drill, NOW)]).unwrap();
@@ -657,7 +670,44 @@ mod tests {
     }
 
     fn ended<'e>(routine: &'e str, outcome: &'e str) -> Ended<'e> {
-        Ended { routine, verb: "backup", kind: "full", outcome, seconds: 0.1, at: NOW, bytes: 0, records: 0 }
+        let (at, proves) = (NOW, false);
+        Ended { routine, verb: "backup", kind: "full", outcome, seconds: 0.1, at, bytes: 0, records: 0, proves }
+    }
+
+    #[test]
+    fn a_state_of_each_older_version_is_brought_up_to_date_with_what_it_holds() {
+        for version in 1..schema::MIGRATIONS.len() {
+            let folder = tempfile::tempdir().unwrap();
+            let db = Connection::open(folder.path().join("state.db")).unwrap();
+            for sql in &schema::MIGRATIONS[..version] {
+                db.execute_batch(sql).unwrap();
+            }
+            db.pragma_update(None, "user_version", version as i64).unwrap();
+            db.execute_batch(
+                r#"INSERT INTO jobs (verb, kind, routine, by, work, state, created, begin, started, finished) VALUES
+                    ('backup', 'full', 'a', '-', '{"verb":"backup","routine":"a","full":true}', 'success', 1, 1, 2, 3),
+                    ('verify', '', 'v', '-', '{"verb":"verify","routine":"v","how":"restore"}', 'success', 1, 1, 2000, 5000),
+                    ('verify', '', 'w', '-', '{"verb":"verify","routine":"w","how":"data"}', 'success', 1, 1, 2, 3),
+                    ('backup', 'full', 'b', '-', '{"verb":"backup","routine":"b","full":true}', 'queued', 1, 1, NULL, NULL);
+                INSERT INTO handled VALUES ('a', 1, 7);
+                INSERT INTO tallies VALUES ('a', 'drill', '', 'success', 2, 3.0, '[2]', 9000, 1.5, 0, 0),
+                    ('b', 'drill', '', 'failure', 2, 3.0, '[2]', 9000, 1.5, 0, 0);"#,
+            )
+            .unwrap();
+            drop(db);
+            for _ in 0..2 {
+                let state = State::open(folder.path()).unwrap();
+                assert_eq!(state.last_backup("a", "full").unwrap().unwrap().id, 1, "version {version}");
+                assert_eq!(state.unfinished().unwrap().iter().map(|job| job.id).collect::<Vec<_>>(), [4]);
+                assert_eq!(state.handled().unwrap()[&("a".to_owned(), Slot::Full)], Timestamp::from_millis(7));
+                assert_eq!(state.tallies().unwrap().len(), 2);
+                let proofs = state.proofs().unwrap();
+                let of = |routine: &str| proofs.get(routine).map(|proof| (proof.finished.as_millis(), proof.seconds));
+                assert_eq!(["a", "b", "v", "w"].map(of), [Some((9000, 1.5)), None, Some((5000, 3.0)), None]);
+                assert_eq!(state.newest_ended("verify", true).unwrap().len(), 2);
+                assert!(state.begun_folders().unwrap().is_empty());
+            }
+        }
     }
 
     #[test]

@@ -5,7 +5,7 @@ use rusqlite::Connection;
 use std::path::Path;
 
 /// Each brings a file from its place's version to the next. What is here never changes; what is new comes behind it.
-const MIGRATIONS: &[&str] = &["
+pub(super) const MIGRATIONS: &[&str] = &["
 CREATE TABLE jobs (
     id INTEGER PRIMARY KEY AUTOINCREMENT, verb TEXT NOT NULL, kind TEXT NOT NULL, routine TEXT, tenant TEXT, by TEXT NOT NULL,
     work TEXT NOT NULL, state TEXT NOT NULL, created INTEGER NOT NULL, due INTEGER, begin INTEGER NOT NULL, started INTEGER, finished INTEGER,
@@ -33,6 +33,16 @@ CREATE TABLE folders (
 ", "
 CREATE INDEX jobs_of_group ON jobs (verb, id) WHERE instr(work, '\"group\":\"') > 0;
 CREATE INDEX jobs_ended ON jobs (verb, routine, state, id) WHERE state IN ('success', 'incomplete', 'failure');
+", "
+CREATE TABLE proofs (
+    routine TEXT PRIMARY KEY, finished INTEGER NOT NULL, seconds REAL NOT NULL) WITHOUT ROWID;
+INSERT OR REPLACE INTO proofs SELECT routine, finished, seconds FROM (
+    SELECT routine, last_finished AS finished, last_seconds AS seconds FROM tallies WHERE verb = 'drill' AND outcome = 'success'
+    UNION ALL
+    SELECT routine, finished, (finished - COALESCE(started, finished)) / 1000.0 FROM jobs
+    WHERE verb = 'verify' AND state = 'success' AND routine IS NOT NULL AND finished IS NOT NULL
+        AND instr(work, '\"how\":\"restore\"') > 0)
+ORDER BY finished;
 "];
 
 /// Brings a file up to date.

@@ -55,6 +55,8 @@ pub struct Ended<'a> {
     pub bytes: u64,
     /// Records that it moved.
     pub records: u64,
+    /// Whether it shows that everything its routine backed up can be had back.
+    pub proves: bool,
 }
 
 /// Adds a run within a transaction.
@@ -128,18 +130,6 @@ impl State {
         let mut statement = db.prepare_cached(sql).map_err(|error| self.failed(error))?;
         let row = |row: &Row<'_>| Ok((row.get(0)?, Timestamp::from_millis(row.get(1)?)));
         let rows = statement.query_map([most.as_millis()], row).map_err(|error| self.failed(error))?;
-        rows.collect::<Result<_, _>>().map_err(|error| self.failed(error))
-    }
-
-    /// What was added of one verb of a routine.
-    ///
-    /// # Errors
-    /// [`StateError::Database`].
-    pub fn tallies_of(&self, routine: &str, verb: &str) -> Result<Vec<Tally>, StateError> {
-        let db = self.db();
-        let sql = "SELECT * FROM tallies WHERE routine = ? AND verb = ?";
-        let mut statement = db.prepare_cached(sql).map_err(|error| self.failed(error))?;
-        let rows = statement.query_map([routine, verb], tally).map_err(|error| self.failed(error))?;
         rows.collect::<Result<_, _>>().map_err(|error| self.failed(error))
     }
 

@@ -85,8 +85,11 @@ impl Board {
         if !matches!(entry.lane, Lane::Full | Lane::Incremental | Lane::Drill) {
             return Verdict::Waits;
         }
-        if let Some(same) = self.waiting.iter().find(|other| other.routine == entry.routine && other.lane == entry.lane)
-        {
+        // One that was put off until later takes nothing from what is to begin before.
+        let is_same = |other: &&Entry| {
+            other.routine == entry.routine && other.lane == entry.lane && other.not_before <= entry.not_before
+        };
+        if let Some(same) = self.waiting.iter().find(is_same) {
             return Verdict::WaitsAlready(same.id);
         }
         let in_the_way = self.running.iter().find(|other| conflict(entry, other));
@@ -236,6 +239,20 @@ mod tests {
         assert!(ready(&mut board).is_empty());
         board.finish(1);
         assert_eq!(ready(&mut board), [2]);
+    }
+
+    #[test]
+    fn one_that_was_put_off_keeps_none_from_its_turn_that_is_due_before() {
+        let mut board = Board::new(10);
+        let at = |seconds: i64| Timestamp::from_millis(NOW.as_millis() + seconds * 1000);
+        board.push(Entry { not_before: at(3600), ..entry(1, "a", Lane::Full) });
+        assert_eq!(board.judge(&entry(2, "a", Lane::Full), true), Verdict::Waits);
+        let later = Entry { not_before: at(7200), ..entry(3, "a", Lane::Full) };
+        assert_eq!(board.judge(&later, false), Verdict::WaitsAlready(1));
+        board.push(entry(2, "a", Lane::Full));
+        assert_eq!(ready(&mut board), [2]);
+        board.finish(2);
+        assert_eq!(board.take_ready(at(3600)).len(), 1);
     }
 
     #[test]

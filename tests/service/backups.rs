@@ -200,3 +200,54 @@ fn one_waits_and_can_be_withdrawn() {
     assert_eq!(world.get("/v1/backups/currentBackup/accounts")["queued"], json!([]));
     assert_eq!(world.get("/v1/backups/full/accounts"), json!([]));
 }
+
+#[cfg(unix)]
+#[test]
+fn what_is_skipped_is_counted_and_what_was_put_off_keeps_nothing_from_its_turn() {
+    let hooks = "  hooks:\n    waits: { command: [sh, -c, 'until test -e {dir}/go; do sleep 0.05; done'] }";
+    let routine = ROUTINE.replace("'0 0 0 1 1 ? 2090'", "'* * * * * *'");
+    let mut world = World::new();
+    world.configure(&format!("{routine}    on-overlap: skip\n    before: [waits]\n"), hooks);
+    world.start();
+    // For a year from now.
+    world.ask("POST", "/v1/backups/full/accounts?delay=31536000000", None).is(202);
+    let name = "aerospike_backup_service_backup_events_total{routine=\"accounts\",type=\"full\",outcome=\"skip\"} ";
+    let count = |name: &str| -> u64 {
+        let text = world.ask("GET", "/metrics", None).is(200).body;
+        text.lines().find_map(|line| line.strip_prefix(name)?.parse().ok()).unwrap_or(0)
+    };
+    until(|| (count(name) >= 2).then_some(()));
+    assert!(count("backup_skip_total ") >= 2 && count("aerospike_backup_service_skip_total ") >= 2);
+    let jobs = world.get("/api/v1/jobs");
+    let skipped = jobs.as_array().unwrap().iter().find(|job| job["state"] == "skipped").unwrap();
+    assert!(skipped["error"].as_str().unwrap().contains("is at work"), "{skipped}");
+    std::fs::write(world.path("go"), "").unwrap();
+    until(|| (world.get("/v1/backups/full/accounts").as_array().unwrap().len() >= 2).then_some(()));
+    let queued = world.get("/v1/backups/currentBackup/accounts")["queued"].clone();
+    assert!(queued.as_array().unwrap().contains(&json!(1)), "{queued}");
+}
+
+#[test]
+fn a_backup_is_verified_afterwards_and_what_is_paused_stays_so_until_it_is_let_go_on() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    world.start();
+    let policy = json!({ "verify": "restore", "retry-policy": { "max-retries": 0 } });
+    world.ask("PUT", "/v1/config/policies/once", Some(&policy)).is(200);
+    world.ask("PUT", "/v1/config/routines/accounts/disable", None).is(204);
+    let state = |world: &World| world.get("/v1/backups/currentBackup/accounts");
+    assert!(state(&world)["next-full"].is_null());
+    world.stop();
+    world.start();
+    assert!(state(&world)["next-full"].is_null());
+    assert_eq!(world.get("/v1/config/routines/accounts")["disabled"], true);
+    world.ask("PUT", "/v1/config/routines/accounts/enable", None).is(204);
+    assert!(state(&world)["next-full"].as_str().unwrap().starts_with("2090-01-01"));
+    world.ask("PUT", "/v1/config/routines/none/enable", None).is(404);
+    world.ask("POST", "/v1/backups/schedule/accounts", None).is(202);
+    world.ask("POST", "/v1/backups/schedule/none", None).is(404);
+    until(|| state(&world)["last-proof"].is_string().then_some(()));
+    let jobs = world.get("/api/v1/jobs");
+    let told: Vec<_> = jobs.as_array().unwrap().iter().map(|job| (&job["verb"], &job["state"])).collect();
+    assert_eq!(told, [(&json!("verify"), &json!("success")), (&json!("backup"), &json!("success"))]);
+}

@@ -201,6 +201,25 @@ fn hostile_names_and_values_stand_for_themselves() {
 }
 
 #[test]
+fn names_that_no_address_takes_are_shown_without_one() {
+    let mut world = World::new();
+    let long = "ü".repeat(24_000);
+    world.database("accounts.db").execute_batch(&format!("CREATE TABLE \"{long}\" (id INTEGER PRIMARY KEY)")).unwrap();
+    world.configure(ROUTINE, "");
+    world.start();
+    let kept = world.back_up("accounts", "full");
+    let own = format!("/console/sources/accounts/snapshots/{}", kept["snapshot"].as_str().unwrap());
+    for path in [own.as_str(), "/console/sources/accounts", "/console/sources/accounts/restore"] {
+        let page = page(&world, path);
+        for link in page.split("href=\"/").skip(1).map(|rest| rest.split('"').next().unwrap().replace("&amp;", "&")) {
+            open(&world, &format!("/{link}")).is(200);
+        }
+    }
+    let page = page(&world, &own);
+    assert!(page.contains("too long for an address") && page.contains("records?collection=accounts"), "{page}");
+}
+
+#[test]
 fn many_sources_and_many_snapshots_are_paged() {
     let mut world = World::new();
     let many: String = (0..1000).map(|n| ROUTINE.replace("  accounts:", &format!("  r{n:04}:"))).collect();
@@ -403,12 +422,18 @@ fn a_restore_is_tried_out_written_and_proved() {
     let done = over(&written);
     assert!(done.contains("found equal: proved") && done.contains("were read back and compared"), "{done}");
     assert_eq!(world.names("accounts.db"), ["one"]);
-    // What was proved stands beside the age of the backup; what is no dry run is not written again from here.
-    until(|| {
-        Some(page(&world, "/console/sources/accounts"))
-            .filter(|page| !between(page, "Proved by a restore", "</div>").contains('—'))
-    });
+    // One record proves nothing of the others; what is no dry run is not written again from here.
+    let proved = || !between(&page(&world, "/console/sources/accounts"), "Proved by a restore", "</div>").contains('—');
+    assert!(!proved());
     send(&world, &format!("{written}/run"), &[], &[("token", &token)]).is(404);
+    // What was proved stands beside the age of the backup, whatever is tried out since.
+    let all = [("to", "source"), ("overwrite", "always")];
+    let tried = leads(&form(&all));
+    assert!(over(&tried).contains("Restore now") && !proved());
+    assert!(over(&leads(&send(&world, &format!("{tried}/run"), &[], &[("token", &token)]))).contains("equal: proved"));
+    assert!(proved());
+    over(&leads(&form(&good)));
+    assert!(proved());
     for (odd, words) in [
         (&[("to", "target"), ("target", "sqlite:/etc/x"), ("overwrite", "always")][..], "nobody may restore into"),
         (&[("to", "cluster:other"), ("overwrite", "always")], "no cluster"),
@@ -437,4 +462,36 @@ fn a_snapshot_that_is_forgotten_while_its_page_is_open_is_said_and_no_record_of_
         assert!(gone.body.contains("there is no snapshot"), "{path}: {}", gone.body);
     }
     until(|| Some(page(&world, "/console/sources/accounts")).filter(|page| page.contains(kept) && !page.contains(id)));
+}
+
+#[cfg(unix)]
+#[test]
+fn of_two_people_who_restore_at_once_the_second_is_told_and_what_waits_can_be_stopped() {
+    let hooks = "  backup: { max-parallel: 1 }\n  hooks:\n    \
+                 waits: { command: [sh, -c, 'until test -e {dir}/go; do sleep 0.05; done'] }";
+    let world = begun(&format!("{ROUTINE}    before: [waits]\n"), hooks);
+    std::fs::write(world.path("go"), "").unwrap();
+    world.back_up("accounts", "full");
+    std::fs::remove_file(world.path("go")).unwrap();
+    world.ask("POST", "/v1/backups/full/accounts", None).is(202);
+    let asked = page(&world, "/console/sources/accounts/restore");
+    let token = token(&asked);
+    let restore = || {
+        let at = between(&asked, "name=\"at\" value=\"", "\"");
+        let fields = [("token", token.as_str()), ("at", at), ("to", "source"), ("overwrite", "always")];
+        send(&world, "/console/sources/accounts/restore", &[], &fields)
+    };
+    let first = leads(&restore());
+    assert!(page(&world, &first).contains("> waits<"));
+    let told = restore().is(409);
+    assert!(told.head.contains("content-type: text/html") && told.body.contains("restores into sqlite:"), "{told:?}");
+    let jobs = page(&world, "/console/jobs");
+    assert!(jobs.contains("> waits<") && jobs.contains("> at work<"), "{jobs}");
+    // Once the first is withdrawn the place is free.
+    let number = first.rsplit('/').next().unwrap();
+    send(&world, &format!("/console/jobs/{number}/stop"), &[], &[("token", &token)]).is(303);
+    assert!(page(&world, &first).contains("Nothing was written"));
+    let second = leads(&restore());
+    std::fs::write(world.path("go"), "").unwrap();
+    until(|| page(&world, &second).contains("Restore now").then_some(()));
 }

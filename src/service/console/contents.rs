@@ -20,8 +20,8 @@ use std::sync::Arc;
 /// Records on a page.
 const PER_PAGE: usize = 100;
 
-/// A key longer than this is not put into an address.
-const MAX_LINKED_BYTES: usize = 4096;
+/// A key, or the name of a collection, that is longer than this is not put into an address: servers refuse those of 64 KiB.
+pub(super) const MAX_LINKED_BYTES: usize = 4096;
 
 /// Which records.
 #[derive(Debug, Clone, Default, Deserialize)]

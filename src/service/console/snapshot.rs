@@ -3,6 +3,7 @@
 use super::{
     Console,
     admit::Visit,
+    contents::MAX_LINKED_BYTES,
     failure::{Failure, Path},
     page::{self, Nav, Page, fact},
     show,
@@ -143,7 +144,14 @@ fn collections(visit: &Visit, name: &str, snapshot: &Snapshot) -> Markup {
             tbody {
                 @for (at, collection) in snapshot.collections.iter().take(MOST_COLLECTIONS).enumerate() {
                     tr {
-                        th scope="row" data-label="Name" { a id={ "c-" (at) } href=(records(collection)) { (show::cut(&collection.name, 100)) } }
+                        th scope="row" data-label="Name" {
+                            @if collection.name.len() <= MAX_LINKED_BYTES {
+                                a id={ "c-" (at) } href=(records(collection)) { (show::cut(&collection.name, 100)) }
+                            } @else {
+                                (show::cut(&collection.name, 100))
+                                p.hint { "Its name is too long for an address: " code { "rekeep ls" } " lists its records." }
+                            }
+                        }
                         td.number data-label="Records" { (show::count(collection.records)) }
                         td.number data-label="Data" { (show::size(collection.bytes)) }
                         td.number data-label="Layers" { (collection.stack.len()) }

@@ -5,7 +5,9 @@ use crate::{
     process::Process,
     world::{ROUTINE, World},
 };
+use serde_json::Value as Json;
 use std::{
+    collections::BTreeSet,
     io::{Read as _, Write as _},
     net::TcpStream,
     time::Duration,
@@ -284,4 +286,61 @@ fn a_storage_that_does_not_answer_keeps_no_other_question_from_its_answer() {
     let all = world.ask("GET", "/v1/backups/full", None).is(200);
     assert!(all.head.contains("rekeep-unreadable: storage silent: "), "{}", all.head);
     assert_eq!(all.json().as_object().unwrap().keys().collect::<Vec<_>>(), ["accounts"]);
+}
+
+/// Fields by the schemas that have them, of these paths and of whatever they refer to.
+fn fields(document: &Json, is_meant: impl Fn(&str) -> bool) -> BTreeSet<(String, String)> {
+    fn names(json: &Json, found: &mut BTreeSet<String>) {
+        match json {
+            Json::Object(fields) => {
+                let name = fields.get("$ref").and_then(Json::as_str).and_then(|to| to.rsplit('/').next());
+                found.extend(name.map(str::to_owned));
+                fields.values().for_each(|value| names(value, found));
+            }
+            Json::Array(list) => list.iter().for_each(|value| names(value, found)),
+            _ => {}
+        }
+    }
+    fn own(schema: &Json, found: &mut BTreeSet<String>) {
+        found.extend(schema["properties"].as_object().into_iter().flatten().map(|(name, _)| name.clone()));
+        for part in ["allOf", "oneOf", "anyOf"] {
+            schema[part].as_array().into_iter().flatten().for_each(|one| own(one, found));
+        }
+    }
+    let schemas = &document["components"]["schemas"];
+    let (mut todo, mut seen, mut all) = (BTreeSet::new(), BTreeSet::new(), BTreeSet::new());
+    for (path, item) in document["paths"].as_object().unwrap() {
+        if is_meant(path) {
+            names(item, &mut todo);
+        }
+    }
+    while let Some(name) = todo.pop_first() {
+        if seen.insert(name.clone()) {
+            let (schema, mut its) = (&schemas[&name], BTreeSet::new());
+            assert!(schema.is_object(), "{name}");
+            names(schema, &mut todo);
+            own(schema, &mut its);
+            all.extend(its.into_iter().map(|field| (name.clone(), field)));
+        }
+    }
+    all
+}
+
+#[test]
+fn each_field_of_the_backup_service_has_its_row() {
+    let document = serde_json::to_value(rekeep::service::http::document()).unwrap();
+    let of_others = ["/api/v1/", "/v1/drills", "/v1/records", "/v1/audit"];
+    let all = fields(&document, |path| !of_others.iter().any(|other| path.starts_with(other)));
+    // The walk reaches requests, answers and what they hold.
+    for (schema, field) in
+        [("Speed", "pipeline"), ("BackupDetails", "from"), ("RetryPolicy", "multiplier"), ("SecretAgent", "is-base64")]
+    {
+        assert!(all.contains(&(schema.to_owned(), field.to_owned())), "{schema}.{field}: {all:?}");
+    }
+    let page = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/docs/coming-from-abs.md")).unwrap();
+    let rows = page.lines().filter(|line| line.starts_with('|'));
+    let code = rows.flat_map(|row| row.split('`').skip(1).step_by(2));
+    let told: BTreeSet<&str> = code.flat_map(|code| code.split(|c: char| !c.is_alphanumeric() && c != '-')).collect();
+    let missing: Vec<_> = all.iter().filter(|(_, field)| !told.contains(field.as_str())).collect();
+    assert!(missing.is_empty(), "no row of docs/coming-from-abs.md tells of {missing:?}");
 }

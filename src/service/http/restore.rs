@@ -160,15 +160,21 @@ pub(super) struct Which {
     from: Option<i64>,
     /// Asked for at or before this, in milliseconds since 1970.
     to: Option<i64>,
-    /// Only in these states: `running,success`; or all but one: `!failure`.
+    /// Only in these states: `running,success`; or all but these: `!failure`. The names of version 3.5 and before (`Done`, `Failed`)
+    /// are taken, too.
     status: Option<String>,
 }
 
-/// States by the backup service's names.
+/// States by the backup service's names, those too that it had up to version 3.5.
 fn states(text: &str) -> Result<Vec<JobState>, Refusal> {
     let of = |name: &str| -> Result<Vec<JobState>, Refusal> {
-        let found: Vec<JobState> =
-            JobState::ALL.into_iter().filter(|state| state.of_service().eq_ignore_ascii_case(name.trim())).collect();
+        let lower = name.trim().to_ascii_lowercase();
+        let now = match lower.as_str() {
+            "done" => "success",
+            "failed" => "failure",
+            other => other,
+        };
+        let found: Vec<JobState> = JobState::ALL.into_iter().filter(|state| state.of_service() == now).collect();
         if found.is_empty() {
             return Err(Refusal::invalid(format!("status: `{name}` is none of running, success, failure, canceled")));
         }
@@ -200,12 +206,18 @@ pub(super) async fn jobs(
     Question(which): Question<Which>,
 ) -> Result<Json<BTreeMap<String, RestoreJobStatus>>, Refusal> {
     may(&caller, Scope::Read)?;
-    let states = which.status.as_deref().filter(|text| !text.is_empty()).map(states).transpose()?.unwrap_or_default();
+    let states = which.status.as_deref().filter(|text| !text.is_empty()).map(states).transpose()?;
+    // All but every one is none; to the state no state at all means any.
+    let is_none = states.as_ref().is_some_and(Vec::is_empty);
+    let states = states.unwrap_or_default();
     let time = |millis: Option<i64>| match millis {
         Some(millis) if millis < 0 => Err(Refusal::invalid("times are milliseconds since 1970, and not below 0")),
         millis => Ok(millis.map(Timestamp::from_millis)),
     };
     let (from, to) = (time(which.from)?, time(which.to)?);
+    if is_none {
+        return Ok(Json(BTreeMap::new()));
+    }
     let asks = caller.clone();
     let found = app.wait(move |service| service.restores(&asks, from, to, states)).await?;
     let own =
@@ -262,4 +274,22 @@ pub(super) async fn configuration(
         (header::CONTENT_DISPOSITION, "attachment; filename=\"configuration.zip\""),
     ];
     Ok((head, archive).into_response())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_have_the_names_of_each_version() {
+        let of = |text: &str| states(text).map_err(|refusal| refusal.error);
+        assert_eq!(of("Done, Failed").unwrap(), [JobState::Success, JobState::Incomplete, JobState::Failure]);
+        assert_eq!(of("success,failure"), of("DONE,failed"));
+        assert_eq!(of("Running").unwrap(), [JobState::Queued, JobState::Running]);
+        assert_eq!(of("Canceled"), of("canceled"));
+        assert_eq!(of("!done,!failed,!running,!canceled").unwrap(), []);
+        for wrong in ["", "finished", "done;failed", "done,", "!"] {
+            assert!(of(wrong).is_err(), "{wrong}");
+        }
+    }
 }

@@ -156,3 +156,40 @@ fn what_one_run_backed_up_of_several_namespaces_comes_back_together() {
     let told = world.ask("GET", "/v1/records/two/a%20b/str:a%2F7", None).is(400);
     assert!(told.error().contains("`both`") && told.error().contains("`whole`"), "{told:?}");
 }
+
+#[test]
+fn a_set_comes_back_as_of_a_time_and_nothing_else_does() {
+    let config = Config {
+        namespaces: vec![NamespaceConfig::named("test"), NamespaceConfig::named("copy")],
+        ..Config::default()
+    };
+    let server = Server::start(config).unwrap();
+    for number in 0..10_i64 {
+        server.put("test", Seed::int(number).set("s").bin_int("n", number));
+        server.put("test", Seed::int(number + 100).set("u").bin_int("n", number));
+    }
+    let mut world = World::new();
+    world.configure(crate::world::ROUTINE, "");
+    world.start();
+    let address = server.addresses()[0];
+    let cluster = json!({ "seed-nodes": [{ "host-name": address.ip().to_string(), "port": address.port() }] });
+    world.ask("POST", "/v1/config/clusters/one", Some(&cluster)).is(201);
+    let routine = json!({ "interval-cron": "@yearly", "source-cluster": "one", "storage": "local", "namespaces": ["test"],
+        "backup-policy": "once" });
+    world.ask("POST", "/v1/config/routines/r", Some(&routine)).is(201);
+    let then = world.back_up("r", "full");
+    server.advance(Duration::from_mins(1));
+    server.put("test", Seed::int(50).set("s").bin_int("n", 50));
+    world.back_up("r", "full");
+    let request = json!({ "routine": "r", "time": then["finished-timestamp"], "destination-name": "one", "verify": true,
+        "policy": { "set-list": ["s"], "namespace": { "source": "test", "destination": "copy" } } });
+    let status = world.restored(&world.ask("POST", "/v1/restore/timestamp", Some(&request)));
+    assert_eq!(
+        (&status["status"], &status["inserted-records"], &status["skipped-records"]),
+        (&json!("success"), &json!(10), &json!(10)),
+        "{status}"
+    );
+    assert_eq!(server.count("copy"), 10);
+    // One set proves nothing of the other.
+    assert!(world.get("/v1/backups/currentBackup/r")["last-proof"].is_null());
+}

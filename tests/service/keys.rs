@@ -193,3 +193,53 @@ fn pages_of_other_sites_and_clients_without_measure_are_refused() {
     let refused = (0..60).any(|_| world.ask("GET", "/health", None).status == 429);
     assert!(refused);
 }
+
+#[test]
+fn a_tenant_has_to_do_with_its_own_alone_and_a_key_that_was_changed_is_another() {
+    let mut world = World::new();
+    std::fs::copy(world.path("accounts.db"), world.path("other.db")).unwrap();
+    let other = ROUTINE.replace("accounts:", "other:").replace("accounts.db", "other.db");
+    let routines = format!("{ROUTINE}    tenant: one\n{}    tenant: two\n", other.trim_start_matches('\n'));
+    let [(one, hash), (next, new_hash), (all, of_all)] = [(); 3].map(|()| make_key().unwrap());
+    let lines = |hash: &str| {
+        format!(
+            "  api-keys:\n    one: {{ hash: '{hash}', scopes: [read, backup, restore], tenant: one }}\n    \
+             all: {{ hash: '{of_all}', scopes: [admin] }}\n"
+        )
+    };
+    world.configure(&routines, &lines(&hash));
+    world.start();
+    world.key = Some(all.clone());
+    world.back_up("accounts", "full");
+    world.back_up("other", "full");
+    world.key = Some(one.clone());
+    assert_eq!(world.get("/v1/backups/full").as_object().unwrap().keys().collect::<Vec<_>>(), ["accounts"]);
+    world.ask("POST", "/v1/backups/full/other", None).is(404);
+    world.ask("GET", "/v1/backups/currentBackup/other", None).is(404);
+    // Of all datasets its own are made.
+    let begun = world.ask("POST", "/api/v1/backups", Some(&json!({}))).is(202).json();
+    let made = world.get(&format!("/api/v1/backups/{}", begun["backup_id"].as_str().unwrap()));
+    let of: Vec<_> = made["datasets"].as_array().unwrap().iter().map(|it| &it["dataset_id"]).collect();
+    assert_eq!(of, [&json!("accounts")], "{made}");
+    world.ask("POST", "/api/v1/backups", Some(&json!({ "dataset_ids": ["other"] }))).is(404);
+    for path in ["/api/v1/backups", "/api/v1/jobs", "/v1/drills", "/metrics", "/console/"] {
+        let told = world.ask("GET", path, None).is(200).body;
+        assert!(!told.contains("other"), "{path}: {told}");
+    }
+    world.key = Some(all.clone());
+    let foreign = world.get("/api/v1/backups?limit=1000");
+    let foreign = foreign["backups"].as_array().unwrap().iter().find(|it| it["datasets"][0]["dataset_id"] == "other");
+    let path = format!("/api/v1/backups/{}", foreign.unwrap()["backup_id"].as_str().unwrap());
+    world.ask("GET", &path, None).is(200);
+    world.key = Some(one.clone());
+    world.ask("GET", &path, None).is(404);
+    world.ask("POST", &format!("{path}/restore"), Some(&json!({}))).is(404);
+
+    world.configure(&routines, &lines(&new_hash));
+    world.key = Some(all);
+    world.ask("POST", "/v1/config/apply", None).is(200);
+    world.key = Some(one);
+    world.ask("GET", "/v1/backups/full", None).is(401);
+    world.key = Some(next);
+    world.get("/v1/backups/full");
+}

@@ -86,3 +86,59 @@ fn mail_that_makes_no_sense_is_found_at_the_start() {
         assert!(error.contains(words), "{error}");
     }
 }
+
+/// Answers whatever comes with `250`, and tells the first bytes of each connection and all its lines once it is over.
+fn listener() -> (u16, mpsc::Receiver<(u8, String)>) {
+    let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+    let port = listener.local_addr().unwrap().port();
+    let (told, hear) = mpsc::channel();
+    std::thread::spawn(move || {
+        for stream in listener.incoming() {
+            let mut stream = stream.unwrap();
+            stream.set_read_timeout(Some(std::time::Duration::from_secs(1))).unwrap();
+            // Whoever speaks TLS at once waits for nothing.
+            let mut first = [0];
+            let spoke = stream.peek(&mut first).unwrap_or(0);
+            if spoke > 0 {
+                told.send((first[0], String::new())).unwrap();
+                continue;
+            }
+            stream.set_read_timeout(None).unwrap();
+            stream.write_all(b"220 test\r\n").unwrap();
+            let mut all = String::new();
+            for line in BufReader::new(stream.try_clone().unwrap()).lines().map_while(Result::ok) {
+                all.push_str(&line);
+                all.push('\n');
+                let _ = stream.write_all(b"250 test\r\n");
+            }
+            told.send((0, all)).unwrap();
+        }
+    });
+    (port, hear)
+}
+
+/// Where a password is needed, nothing goes out in clear: neither it nor what happened.
+#[test]
+fn mail_is_not_sent_in_clear_where_that_was_not_asked_for() {
+    for (encryption, first) in [("", 0), ("    encryption: starttls\n", 0), ("    encryption: tls\n", 0x16)] {
+        let (port, connections) = listener();
+        let mut world = World::new();
+        world.configure(
+            &ROUTINE.replace("accounts.db", "none.db"),
+            &format!(
+                "  mail:\n    server: localhost\n    port: {port}\n    user: u\n    password: sesame\n    from: a@example.org\n    \
+                 to: [b@example.org]\n{encryption}"
+            ),
+        );
+        world.start();
+        world.ask("POST", "/v1/backups/full/accounts", None).is(202);
+        let (byte, lines) = connections.recv().unwrap();
+        assert_eq!(byte, first, "{encryption}: {lines}");
+        assert!(
+            !lines.contains("AUTH") && !lines.contains("MAIL") && !lines.contains("sesame"),
+            "{encryption}: {lines}"
+        );
+        assert!(!world.get("/v1/config").to_string().contains("sesame"));
+        until(|| (world.get("/api/v1/jobs")[0]["state"] == "failure").then_some(()));
+    }
+}

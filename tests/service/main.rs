@@ -21,6 +21,8 @@ mod full_disk;
 mod hooks;
 mod hostile;
 mod keys;
+#[cfg(unix)]
+mod killed;
 mod mail;
 mod monitoring;
 mod openapi;
@@ -37,6 +39,8 @@ mod restarts;
 #[cfg(unix)]
 #[path = "../support/small_disk.rs"]
 mod small_disk;
+#[cfg(unix)]
+mod starting;
 #[cfg(unix)]
 mod stopping;
 mod tls;

@@ -151,3 +151,29 @@ fn streams_that_others_capture_into_a_repository_are_told() {
     });
     world.stop();
 }
+
+#[test]
+fn each_of_the_first_names_is_told_with_and_without_the_prefix_alike() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    world.start();
+    world.back_up("accounts", "full");
+    world.back_up("accounts", "incremental");
+    let text = world.ask("GET", "/metrics", None).is(200).body;
+    let value = |name: &str| {
+        let found = text.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(' '));
+        found.unwrap_or_else(|| panic!("no {name} in {text}")).to_owned()
+    };
+    for kind in ["", "incremental_"] {
+        for (name, counted) in [
+            ("runs_total", Some("1")),
+            ("skip_total", Some("0")),
+            ("failure_total", Some("0")),
+            ("duration_millis", None),
+        ] {
+            let told = value(&format!("backup_{kind}{name}"));
+            assert_eq!(told, value(&format!("aerospike_backup_service_{kind}{name}")), "{kind}{name}");
+            assert!(counted.is_none_or(|counted| counted == told), "{kind}{name}: {told}");
+        }
+    }
+}

@@ -135,3 +135,31 @@ fn the_same_idempotency_key_gives_the_same_backup_and_a_failure_is_told() {
     assert_eq!(failed["status"], "failed");
     assert!(failed["datasets"][0]["error"].as_str().unwrap().contains("other.db"), "{failed}");
 }
+
+#[test]
+fn what_changed_since_the_last_full_is_asked_for_by_name_and_all_datasets_come_back_beside_those_that_are_mapped() {
+    let mut world = World::new();
+    std::fs::copy(world.path("accounts.db"), world.path("other.db")).unwrap();
+    world.configure(TWO, "");
+    world.start();
+    let full = made(&world, &json!({ "type": "full" }));
+    world.change(1, "changed");
+    let since = made(&world, &json!({ "type": "differential", "dataset_ids": ["accounts"] }));
+    assert_eq!((&since["status"], &since["type"]), (&json!("completed"), &json!("differential")), "{since}");
+    assert_eq!(world.get("/api/v1/backups?type=differential")["total"], 1);
+    let path = format!("/api/v1/backups/{}/restore", full["backup_id"].as_str().unwrap());
+    let mapping = json!({ "accounts": "accounts" });
+    let started = |include: Option<&str>| {
+        let mut body = json!({ "dataset_mapping": mapping, "overwrite_existing": true });
+        if let Some(include) = include {
+            body["include"] = json!(include);
+        }
+        let started = world.ask("POST", &path, Some(&body)).is(202).json();
+        let jobs: Vec<Json> =
+            started["datasets"].as_array().unwrap().iter().map(|it| job(&world, &it["job"])).collect();
+        assert!(jobs.iter().all(|job| job["state"] == "success"), "{jobs:?}");
+        jobs.len()
+    };
+    assert_eq!((started(None), started(Some("all"))), (1, 2));
+    assert_eq!(world.names("accounts.db"), ["one"]);
+}

@@ -78,7 +78,7 @@ pub use url::SourceUrl;
 pub fn lacking<'a>(
     connector: &str,
     attributes: &serde_json::Value,
-    collections: impl Iterator<Item = (&'a str, &'a serde_json::Value)>,
+    collections: impl Iterator<Item = (&'a str, &'a serde_json::Value)> + Clone,
 ) -> Vec<String> {
     match connector {
         #[cfg(feature = "sqlite")]

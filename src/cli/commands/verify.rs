@@ -112,14 +112,14 @@ pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Status, Failur
     } else {
         outcome.notes.iter().for_each(|note| context.reporter.note(note));
         if !context.quiet || !outcome.findings.is_empty() {
-            context.out.text(&summary(&outcome));
+            context.out.text(&summary(&outcome, args.restore));
         }
     }
     Ok(if outcome.findings.is_empty() { Status::complete(outcome.archived == 0) } else { Status::Bad })
 }
 
 /// What a person wants to know after a verification.
-pub(super) fn summary(outcome: &VerifyOutcome) -> String {
+pub(super) fn summary(outcome: &VerifyOutcome, restores: bool) -> String {
     let mut text = String::new();
     for finding in &outcome.findings {
         let _ = write!(text, "DAMAGED {}", advice::finding(finding.kind, &finding.object, &finding.problem));
@@ -130,7 +130,7 @@ pub(super) fn summary(outcome: &VerifyOutcome) -> String {
         text.push('\n');
     }
     let _ = writeln!(text, "checked  {}", checked(outcome).join(", "));
-    let unseen = not_checked(outcome);
+    let unseen = not_checked(outcome, restores);
     if !unseen.is_empty() {
         let _ = writeln!(text, "not      {}", unseen.join(", "));
     }
@@ -153,13 +153,13 @@ pub(super) fn summary(outcome: &VerifyOutcome) -> String {
 }
 
 /// What was not looked at, in words.
-fn not_checked(outcome: &VerifyOutcome) -> Vec<String> {
+fn not_checked(outcome: &VerifyOutcome, restores: bool) -> Vec<String> {
     let mut parts = Vec::new();
     if outcome.packs_read < outcome.packs {
         let left = counted(outcome.packs - outcome.packs_read, "pack");
         parts.push(format!("what is in {left} (--read-data)"));
     }
-    if outcome.snapshots > 0 && outcome.records == 0 {
+    if outcome.snapshots > 0 && !restores {
         parts.push("whether every record comes back (--restore)".to_owned());
     }
     parts

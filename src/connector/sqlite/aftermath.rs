@@ -11,11 +11,14 @@ use rusqlite::Connection;
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 
 /// The tables whose indexes were sorted by bytes in place of a collation that only the application has.
-pub(super) fn foreign_collations(connection: &Connection, plan: &TargetPlan) -> rusqlite::Result<Vec<String>> {
+pub(super) fn foreign_collations<'a>(
+    connection: &Connection,
+    tables: impl Iterator<Item = &'a str>,
+) -> rusqlite::Result<Vec<String>> {
     let mut found: BTreeMap<String, BTreeSet<&str>> = BTreeMap::new();
-    for collection in &plan.collections {
-        for collation in schema::foreign_collations(connection, &collection.name)? {
-            found.entry(collation).or_default().insert(&collection.name);
+    for table in tables {
+        for collation in schema::foreign_collations(connection, table)? {
+            found.entry(collation).or_default().insert(table);
         }
     }
     let line = |(collation, tables): (String, BTreeSet<&str>)| {

@@ -47,11 +47,11 @@ use super::{ConnectorError, SourceUrl};
 use serde_json::Value as Json;
 
 /// What a restore of a snapshot with these attributes, and tables with those (by name), will lack, in words.
-pub fn lacking<'a>(attributes: &Json, tables: impl Iterator<Item = (&'a str, &'a Json)>) -> Vec<String> {
+pub fn lacking<'a>(attributes: &Json, tables: impl Iterator<Item = (&'a str, &'a Json)> + Clone) -> Vec<String> {
     let objects = attributes.get("objects").cloned().unwrap_or_default();
     let objects: Vec<schema::Object> = serde_json::from_value(objects).unwrap_or_default();
     let tables = tables.filter_map(|(name, table)| Some((name, table.get("sql")?.as_str()?)));
-    needs::lacking(tables, &objects)
+    needs::lacking(tables, &objects, true)
 }
 
 /// The version of SQLite that is compiled in, and what it was compiled without though databases may use it.

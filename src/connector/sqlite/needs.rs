@@ -1,6 +1,7 @@
 //! What a restore of a schema will lack: found out by making it, without rows, in memory.
 
 use super::{
+    aftermath::foreign_collations,
     derived::module_of,
     objects::{self, stand_in_collation},
     schema::Object,
@@ -8,20 +9,29 @@ use super::{
 use rusqlite::{Connection, config::DbConfig};
 use std::collections::HashSet;
 
-/// What of these tables (name and statement) and other objects cannot be made as it was, in words.
-pub(super) fn lacking<'a>(tables: impl Iterator<Item = (&'a str, &'a str)>, all: &[Object]) -> Vec<String> {
-    match try_lacking(tables, all) {
+/// What of these tables (name and statement) and other objects cannot be made as it was, in words; where it is asked for, also
+/// what is made and sorted otherwise.
+pub(super) fn lacking<'a>(
+    tables: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    all: &[Object],
+    with_collations: bool,
+) -> Vec<String> {
+    match try_lacking(tables, all, with_collations) {
         Ok(lines) => lines,
         Err(error) => vec![format!("what a restore will lack cannot be said: {error}")],
     }
 }
 
-fn try_lacking<'a>(tables: impl Iterator<Item = (&'a str, &'a str)>, all: &[Object]) -> rusqlite::Result<Vec<String>> {
+fn try_lacking<'a>(
+    tables: impl Iterator<Item = (&'a str, &'a str)> + Clone,
+    all: &[Object],
+    with_collations: bool,
+) -> rusqlite::Result<Vec<String>> {
     let scratch = Connection::open_in_memory()?;
     scratch.set_db_config(DbConfig::SQLITE_DBCONFIG_DQS_DDL, true)?;
     scratch.collation_needed(stand_in_collation)?;
     let mut lines = Vec::new();
-    for (name, sql) in tables.filter(|(name, _)| !name.starts_with("sqlite_")) {
+    for (name, sql) in tables.clone().filter(|(name, _)| !name.starts_with("sqlite_")) {
         if let Err(error) = objects::create(&scratch, sql, name, &mut lines) {
             lines.push(format!("table `{name}`: a restore cannot make it ({error}); its SQL is: {sql}"));
         }
@@ -45,7 +55,13 @@ fn try_lacking<'a>(tables: impl Iterator<Item = (&'a str, &'a str)>, all: &[Obje
         if let Some(reason) = reason {
             let kind = if kind == "table" { "virtual table" } else { kind };
             lines.push(format!("{kind} `{}`: {reason}", object.name));
+        } else if with_collations && kind == "index" {
+            // Without rows: what it sorts by is asked for below.
+            let _ = scratch.execute_batch(&object.sql);
         }
+    }
+    if with_collations {
+        lines.extend(foreign_collations(&scratch, tables.map(|(name, _)| name))?);
     }
     Ok(lines)
 }

@@ -193,7 +193,7 @@ impl Source for SqliteSource {
         let kept: Vec<&Object> = schema.objects.iter().filter(|o| self.wants_object(o, &schema)).collect();
         let tables = plans.iter().map(|plan| (plan.table.name.as_str(), plan.table.sql.as_str()));
         let own: Vec<Object> = kept.iter().copied().cloned().collect();
-        notes.extend(super::needs::lacking(tables, &own));
+        notes.extend(super::needs::lacking(tables, &own, false));
         let settings = &schema.settings;
         let attributes = json!({
             "format": 1,

@@ -368,7 +368,8 @@ impl TargetSession for SqliteTargetSession {
             objects::rewrite(&connection, &std::mem::take(&mut self.stand_ins)).map_err(fail)?;
             objects::restore(&connection, &self.attributes.objects, &self.plan, &mut self.notes, &mut self.missing)
                 .map_err(fail)?;
-            self.notes.extend(aftermath::foreign_collations(&connection, &self.plan).map_err(fail)?);
+            let tables = self.plan.collections.iter().map(|it| it.name.as_str());
+            self.notes.extend(aftermath::foreign_collations(&connection, tables).map_err(fail)?);
             if self.partial.is_some() {
                 objects::reorder(&connection, &self.attributes.objects, &self.made).map_err(fail)?;
             } else if let Some(reason) = self.look_back(&connection).map_err(fail)? {

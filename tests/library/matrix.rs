@@ -131,6 +131,13 @@ fn make(parity: Option<Percent>) -> Sound {
     (0..2).for_each(|n| drop(repo.append_audit(&mut series, vec![serde_json::json!({"did": n})]).unwrap()));
     repo.claim("nightly", 5, "somebody").unwrap();
 
+    // A verdict of a place where the repository lay before.
+    let place = "5a".repeat(32);
+    let promises = format!("promises/{}/0", &place[..32]);
+    let says = serde_json::json!({"location": place, "conditional_create": true, "prompt_listing": true, "time": 0});
+    let made = repo.made_by_operator(ObjectKind::Promises, &promises, says.to_string().as_bytes()).unwrap();
+    world.backend.tamper(|image| drop(image.insert(promises.clone(), made)));
+
     let pack_of = |kind: PackKind| {
         let packs = repo.packs().unwrap();
         let mut names: Vec<ObjectName> = packs
@@ -164,12 +171,14 @@ fn make(parity: Option<Percent>) -> Sound {
         ("packs/ (values)", pack::path(&data), format!("damage/{data}")),
         ("index/", index.clone(), format!("packs/{}/{}", &id_of(&index)[..2], id_of(&index))),
         ("snapshots/ (0)", format!("snapshots/{first}/0"), format!("leases/{first}/0")),
+        ("snapshots/ (the only one)", format!("snapshots/{second}/0"), format!("snapshots/{second}/1")),
         ("snapshots/ (a tag)", format!("snapshots/{first}/1"), format!("snapshots/{second}/1")),
         ("snapshots/ (tombstone)", format!("snapshots/{forgotten}/1"), format!("snapshots/{second}/1")),
         ("snapshots/ (void)", format!("snapshots/{fenced}/0"), format!("snapshots/{second}/1")),
         ("leases/", format!("leases/{killed}/0"), format!("snapshots/{killed}/0")),
         ("trash/", mark.clone(), format!("forgotten/{}", id_of(&mark))),
         ("damage/", note, format!("damage/{data}")),
+        ("promises/", promises.clone(), promises.replace("/0", "/1")),
         ("forgotten/", one(&world, "forgotten/"), format!("trash/{}", id_of(&one(&world, "forgotten/")))),
         ("checkpoints/", format!("checkpoints/{killed}/0"), format!("checkpoints/{killed}/1")),
         ("drills/", one(&world, "drills/"), one(&world, "drills/").replace("/0", "/7")),

@@ -3,7 +3,7 @@
 use super::ConnectorError;
 use crate::{
     record::{KeyCodec, Timestamp},
-    repo::manifest::Asked,
+    repo::{manifest::Asked, storage::is_within},
 };
 use serde_json::Value as Json;
 use std::{
@@ -88,16 +88,6 @@ pub(in crate::connector) fn lies_in(path: &Path, folders: &[PathBuf]) -> bool {
     folders.iter().any(is_within) || is_mounted()
 }
 
-/// Whether a location is another one, or lies in it.
-pub(in crate::connector) fn is_part_of(location: &str, other: &str) -> bool {
-    let parts = |text: &str| {
-        let (place, options) = text.split_once('?').unwrap_or((text, ""));
-        (format!("{}/", place.trim_end_matches('/')), options.to_owned())
-    };
-    let ((place, options), (own, own_options)) = (parts(location), parts(other));
-    options == own_options && place.starts_with(&own)
-}
-
 impl TargetPlan {
     /// Refuses to write into a folder that is no part of any target.
     ///
@@ -117,7 +107,7 @@ impl TargetPlan {
     /// [`ConnectorError::Unwritable`].
     pub fn check_location(&self, location: &str) -> Result<(), ConnectorError> {
         let Some(own) = &self.repository else { return Ok(()) };
-        if is_part_of(location, own) || self.make_equal && is_part_of(own, location) {
+        if is_within(location, own) || self.make_equal && is_within(own, location) {
             let (object, reason) = (location.to_owned(), WITHIN.to_owned());
             return Err(ConnectorError::Unwritable { object, reason });
         }

@@ -38,7 +38,7 @@ use super::{
     OpsError, Progress,
     given_up::give_up,
     hearing::hearing,
-    own_folder,
+    own_place,
     progress::tell_news,
     prune::Layers,
     select::scope::scope_hash as hash_of,
@@ -303,7 +303,7 @@ pub fn backup(
     let scope = source.scope();
     let scope_hash = hash_of(&scope.canonical);
     let how = SessionOptions {
-        leave_out: own_folder(repo),
+        leave_out: own_place(repo),
         repository: Some(repo.storage().location().to_owned()),
         ..options.session_options()
     };

@@ -60,7 +60,7 @@ pub use hearing::opening;
 pub use progress::{Phase, PhaseKind, Progress, Silent, StreamStanding};
 pub use select::{Narrow, SnapshotSpec};
 
-/// The folder that a repository is, which goes into no backup and is touched by no restore.
-fn own_folder(repo: &crate::repo::Repository) -> Vec<std::path::PathBuf> {
-    repo.storage().folder().map(std::path::Path::to_path_buf).into_iter().collect()
+/// The folder that a repository is, or its location at a service, which goes into no backup and is touched by no restore.
+fn own_place(repo: &crate::repo::Repository) -> Vec<std::path::PathBuf> {
+    vec![repo.storage().location().into()]
 }

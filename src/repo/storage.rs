@@ -35,6 +35,7 @@ mod trial;
 pub use begun::{Begun, Listing, ReadEach, Wanted};
 pub use cold::{Readiness, Standing, ThawTier, in_archive, may_be_cold};
 pub use hold::{LockMode, ObjectHold};
+pub use location::is_within;
 pub use patience::Patience;
 pub use probe::{PROBE, Verdict};
 pub use region::LOCAL;
@@ -356,7 +357,7 @@ impl Storage {
     pub fn is_within(&self, other: &Self) -> bool {
         match (self.folder(), other.folder()) {
             (Some(folder), Some(other)) => folder.starts_with(other),
-            _ => location::is_within(&self.location, &other.location),
+            _ => is_within(&self.location, &other.location),
         }
     }
 

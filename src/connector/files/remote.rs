@@ -12,13 +12,13 @@ use super::{
 use crate::{
     connector::{
         CollectionTarget, ConnectorError, Outcomes, Overwrite, Removal, SessionEnd, SessionOptions, SourceCollection,
-        SourceSession, TargetEnd, TargetPlan, TargetSession, Written, plan::is_part_of,
+        SourceSession, TargetEnd, TargetPlan, TargetSession, Written,
     },
     record::{
         Clock, KeyCodec, KeyRange, Meta, RecordBatch, RecordStream, RowHead, StreamError, StreamedValue, SystemClock,
         Tag, Timestamp,
     },
-    repo::storage::{Named, ObjectTree, ObjectVersion, StorageOptions, TreeEntry},
+    repo::storage::{Named, ObjectTree, ObjectVersion, StorageOptions, TreeEntry, is_within},
 };
 use serde_json::{Value as Json, json};
 use std::{
@@ -82,6 +82,8 @@ fn all(list: &Mutex<Vec<String>>) -> Vec<String> {
 struct Run {
     remote: Remote,
     selection: Selection,
+    /// The keys of folders that are no part of the tree.
+    foreign: Vec<String>,
     missing: Mutex<Vec<String>>,
     notes: Mutex<Vec<String>>,
     vanished: AtomicU64,
@@ -95,7 +97,14 @@ impl Run {
 
     fn list(&self, dir: &[u8]) -> io::Result<Vec<Listed<Option<ObjectVersion>>>> {
         let mut entries = self.remote.list(dir)?;
-        entries.retain(|entry| self.selection.takes(&[dir, &entry.name].concat()));
+        entries.retain(|entry| {
+            let key = [dir, &entry.name].concat();
+            if self.foreign.iter().any(|foreign| foreign.as_bytes() == key) {
+                self.note(&key, "is the repository itself, and is left out");
+                return false;
+            }
+            self.selection.takes(&key)
+        });
         Ok(entries)
     }
 
@@ -108,6 +117,16 @@ impl Run {
         let sentence = format!("{} {what}", KeyCodec::Path.show(key));
         self.notes.lock().unwrap_or_else(PoisonError::into_inner).push(sentence);
     }
+}
+
+/// The key of the folder that a location is below another one.
+fn below_of(location: &str, place: &str) -> Option<String> {
+    if !is_within(place, location) {
+        return None;
+    }
+    let path = |text: &str| text.split('?').next().unwrap_or_default().trim_end_matches('/').to_owned();
+    let below = path(place).strip_prefix(&path(location))?.trim_matches('/').to_owned();
+    (!below.is_empty()).then(|| format!("{below}/"))
 }
 
 /// A run over such a place.
@@ -124,11 +143,19 @@ impl RemoteSession {
         selection: Selection,
         options: &SessionOptions,
     ) -> Result<Self, ConnectorError> {
-        if options.repository.as_deref().is_some_and(|own| is_part_of(remote.location(), own)) {
+        if options.repository.as_deref().is_some_and(|own| is_within(remote.location(), own)) {
             return Err(ConnectorError::Usage { object: remote.location().to_owned(), reason: OWN.to_owned() });
         }
-        let run =
-            Run { remote, selection, missing: Mutex::default(), notes: Mutex::default(), vanished: AtomicU64::new(0) };
+        let foreign =
+            options.leave_out.iter().filter_map(|place| below_of(remote.location(), place.to_str()?)).collect();
+        let run = Run {
+            remote,
+            selection,
+            foreign,
+            missing: Mutex::default(),
+            notes: Mutex::default(),
+            vanished: AtomicU64::new(0),
+        };
         let readers = options.parallel.clamp(1, 16);
         Ok(Self { run: Arc::new(run), start: SystemClock.now(), readers, collections: one_collection() })
     }
@@ -387,6 +414,7 @@ impl CollectionTarget for RemoteWriter<'_> {
         let run = Run {
             remote: self.session.remote.clone(),
             selection: part_of(self.session.part.as_ref(), self.session.remote.location())?,
+            foreign: Vec::new(),
             missing: Mutex::default(),
             notes: Mutex::default(),
             vanished: AtomicU64::new(0),

@@ -577,4 +577,21 @@ fn places_behind_a_uri_come_back() {
     for name in ["a/b", "a.b", "a-b", "x y/ż", "empty"] {
         assert!(found[name] == fs::read(from.join(name)).unwrap(), "{name}");
     }
+
+    // A repository that lies below goes into no backup, and that is said; one beside of which the name only begins alike does.
+    for (place, is_left_out) in [("memory:///a", true), ("memory:///a/", true), ("memory:///a-", false), ("/a", false)]
+    {
+        let options = SessionOptions { leave_out: vec![place.into()], ..SessionOptions::default() };
+        let reading = back.begin(&options).unwrap();
+        let mut stream = reading.read(0, &KeyRange::all()).unwrap();
+        let mut keys = Vec::new();
+        while stream.next_batch(&mut batch).unwrap() {
+            keys.extend((0..batch.len()).map(|index| KeyCodec::Path.show(batch.row(index).key)));
+        }
+        drop(stream);
+        assert_eq!(keys.iter().any(|key| key.starts_with("a/")), !is_left_out, "{place}: {keys:?}");
+        assert_eq!(keys.len(), if is_left_out { 5 } else { 7 }, "{place}: {keys:?}");
+        let notes = reading.finish().unwrap().notes;
+        assert_eq!(notes.iter().any(|note| note.contains("is the repository itself")), is_left_out, "{notes:?}");
+    }
 }

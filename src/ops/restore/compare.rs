@@ -517,7 +517,7 @@ pub(super) fn read_back(
     let context = LayerContext::new(run.repo.secrets());
     let session = source.begin(&SessionOptions {
         parallel: 1,
-        leave_out: crate::ops::own_folder(run.repo),
+        leave_out: crate::ops::own_place(run.repo),
         ..SessionOptions::default()
     })?;
     let TargetAbilities { expiry_slack_millis, keeps_user_keys, .. } = target.abilities();

@@ -4,7 +4,7 @@ use super::{RestoreOptions, patterns::Patterns};
 use crate::{
     connector::{Overwrite, Target, TargetCollection, TargetPlan},
     layer::Stack,
-    ops::{OpsError, Progress, own_folder, select::scope::is_everything},
+    ops::{OpsError, Progress, own_place, select::scope::is_everything},
     record::{KeyCodec, KeyRange},
     repo::{Repository, Snapshot, drills::Sample, manifest::Collection},
     report::{ErrorKind, Remedy},
@@ -140,7 +140,7 @@ pub(super) fn target_plan(
         overwrite: options.overwrite.unwrap_or(unsaid),
         make_equal: options.make_equal,
         partial: options.has_filters() || selected.len() < snapshot.collections.len(),
-        leave_alone: own_folder(repo),
+        leave_alone: own_place(repo),
         repository: Some(repo.storage().location().to_owned()),
         left_out: (!is_everything(snapshot)).then(|| snapshot.content.asked.clone()),
         snapshot: Some(snapshot.id.to_string()),

@@ -130,7 +130,7 @@ pub(super) fn count(
     let options = SessionOptions {
         parallel: 1,
         read_limit: run.options.read_limit,
-        leave_out: crate::ops::own_folder(run.repo),
+        leave_out: crate::ops::own_place(run.repo),
         ..SessionOptions::default()
     };
     let session = live.as_ref().map(|source| source.begin(&options)).transpose()?;

@@ -114,7 +114,7 @@ fn compare_with(
     let context = LayerContext::new(repo.secrets());
     let session = source.begin(&SessionOptions {
         parallel: 1,
-        leave_out: crate::ops::own_folder(repo),
+        leave_out: crate::ops::own_place(repo),
         ..SessionOptions::default()
     })?;
     progress.phase(&Phase {

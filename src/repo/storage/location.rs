@@ -111,7 +111,8 @@ impl Parts {
 }
 
 /// Whether of two canonical locations the first is the second, or one below it.
-pub(super) fn is_within(place: &str, other: &str) -> bool {
+#[must_use]
+pub fn is_within(place: &str, other: &str) -> bool {
     let parts = |text: &str| {
         let (path, endpoint) = text.split_once('?').unwrap_or((text, ""));
         (path.trim_end_matches('/').to_owned(), endpoint.to_owned())

@@ -121,8 +121,11 @@ pub fn transfer(
         );
         return Err(OpsError::refused(ErrorKind::InvalidInput, words));
     }
-    if from.storage().is_within(to.storage()) || to.storage().is_within(from.storage()) {
-        let (from, to) = (from.storage().location(), to.storage().location());
+    let (one, other) = (from.storage(), to.storage());
+    // Two repositories at one place: storage of the caller's own, which says nothing by its name.
+    let is_apart = one.location() == other.location() || !(one.is_within(other) || other.is_within(one));
+    if !is_apart {
+        let (from, to) = (one.location(), other.location());
         let words = format!("one of the repositories {from} and {to} lies in the other: choose another place");
         return Err(OpsError::refused(ErrorKind::InvalidInput, words));
     }

@@ -64,7 +64,9 @@ impl Reported {
         let mut of_source: HashMap<&str, Vec<&str>> = HashMap::new();
         for (routine, briefs) in routines {
             let sources: HashSet<&str> = briefs.iter().map(|brief| brief.candidate.source.as_str()).collect();
-            sources.into_iter().for_each(|source| of_source.entry(source).or_default().push(routine));
+            for source in sources {
+                of_source.entry(source).or_default().push(routine);
+            }
         }
         let before = {
             let known = self.known.lock().unwrap_or_else(PoisonError::into_inner);

@@ -83,7 +83,7 @@ pub(super) fn broken_checks(connection: &Connection, tables: &[&str]) -> rusqlit
                 }
             }
             Err(error) => {
-                notes.push(format!("table `{table}`: whether its rows keep its CHECKs cannot be said: {error}"))
+                notes.push(format!("table `{table}`: whether its rows keep its CHECKs cannot be said: {error}"));
             }
         }
     }

@@ -2,11 +2,12 @@
 
 use super::{
     CONNECTOR,
+    clean::{self, Cleaned, Cleaning},
     fuzzy::Fuzzy,
     ground::{Ground, Tables},
     place::StorePlace,
     timelock::Giver,
-    timestamps::{FileStream, StoreAttributes, Timestamps},
+    timestamps::{FileStream, GIVEN_BY_STORE, StoreAttributes, Timestamps},
 };
 use crate::{
     connector::{
@@ -66,6 +67,17 @@ impl AtlasSource {
         Err(ConnectorError::Usage { object: self.server.shown(), reason: reason.to_owned() })
     }
 
+    /// Whether the state that `client` sees contradicts its own bound, in words.
+    fn contradiction(&self, client: &mut Client, from: i64) -> Result<Option<String>, ConnectorError> {
+        let looking = Cleaning { dry_run: true, ..Cleaning::default() };
+        match clean::clean(client, &self.ground, from, looking) {
+            Ok(cleaned) => Ok(say_contradiction(&cleaned, from)),
+            // What makes no sense is backed up as it is; a restore tells of it.
+            Err(ConnectorError::Mismatch { .. }) => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
     /// The timestamps of the state that `client` sees.
     fn timestamps(&self, client: &mut Client, before: Option<&Before>) -> Result<Timestamps, ConnectorError> {
         if let Some(restored) = &self.restored {
@@ -84,7 +96,7 @@ impl AtlasSource {
             let keeper = self.ground.keeper(client)?;
             let next = self.ground.next(&keeper)?;
             Timestamps {
-                given_by: "store".to_owned(),
+                given_by: GIVEN_BY_STORE.to_owned(),
                 backup_timestamp: next,
                 fast_forward_timestamp: next,
                 immutable_timestamp: None,
@@ -93,6 +105,18 @@ impl AtlasSource {
         timestamps.check().map_err(|why| self.ground.mismatch(&why))?;
         Ok(timestamps)
     }
+}
+
+/// Commits at or above the bound of the very state that they are in, in words: then it was lost or set back.
+pub(super) fn say_contradiction(cleaned: &Cleaned, from: i64) -> Option<String> {
+    let latest = cleaned.transactions.iter().map(|(_, commit)| *commit).max()?;
+    Some(format!(
+        "{} transactions of this state committed above its own bound of timestamps {} (at {latest}, one of them): the bound was \
+         lost or set back. Services on it hand out timestamps twice, and a restore to {from} aborts these transactions; move it \
+         forward above all that were handed out (atlas fast-forward), and back up again",
+        cleaned.cleaned,
+        from - 1
+    ))
 }
 
 /// What was asked for before the state was fixed.
@@ -133,9 +157,12 @@ impl Source for AtlasSource {
         let inner = if self.restored.is_some() { inner.rows_only() } else { inner };
         let mut found = None;
         let session = inner.begin_with(options, &mut |client| {
-            let tables = self.ground.tables(client, &self.others)?;
+            let mut tables = self.ground.tables(client, &self.others)?;
             // Where a run has to begin again, what was asked for before the first state is before the later one, too.
             let timestamps = self.timestamps(client, before.as_ref())?;
+            if self.restored.is_none() && self.giver.is_none() {
+                tables.missing.extend(self.contradiction(client, timestamps.backup_timestamp)?);
+            }
             let chosen = tables.found.iter().map(|table| (self.ground.schema.clone(), table.clone()));
             let selection = Selection::only(chosen);
             found = Some((tables, timestamps));

@@ -7,9 +7,9 @@ use super::{
     foreseen::Foreseen,
     ground::{Ground, Keeper, physical},
     place::{Said, StorePlace},
-    source::AtlasSource,
+    source::{AtlasSource, say_contradiction},
     timelock::Giver,
-    timestamps::{COLLECTION, FileTaker, StoreAttributes, Timestamps},
+    timestamps::{COLLECTION, FileTaker, GIVEN_BY_STORE, StoreAttributes, Timestamps},
 };
 use crate::connector::{
     CollectionTarget, ConnectorError, Foresight, Meets, Source, Target, TargetAbilities, TargetCollection, TargetEnd,
@@ -198,9 +198,13 @@ impl AtlasTargetSession {
         timestamps: &Timestamps,
         changed: &mut BTreeMap<String, u64>,
         notes: &mut Vec<String>,
+        missing: &mut Vec<String>,
     ) -> Result<Keeper, ConnectorError> {
         let cleaned = clean::clean(client, ground, timestamps.backup_timestamp, Cleaning::default())?;
         notes.push(say_cleaned(&cleaned, timestamps.backup_timestamp));
+        if timestamps.given_by == GIVEN_BY_STORE {
+            missing.extend(say_contradiction(&cleaned, timestamps.backup_timestamp));
+        }
         for (table, count) in TRANSACTIONS.iter().zip(cleaned.by_table).filter(|(_, count)| *count > 0) {
             changed.insert(collection(&ground.schema, &physical(&ground.prefix, table)), count);
         }
@@ -245,12 +249,14 @@ impl TargetSession for AtlasTargetSession {
 
     fn finish(&mut self) -> Result<TargetEnd, ConnectorError> {
         let (mut changed, mut notes, mut keeper) = (BTreeMap::new(), Vec::new(), Keeper::Elsewhere);
+        let mut missing = Vec::new();
         let (ground, timestamps) = (self.ground.clone(), self.timestamps.clone());
         let mut end = self.inner.finish_with(&mut |client| {
-            keeper = Self::complete(client, &ground, &timestamps, &mut changed, &mut notes)?;
+            keeper = Self::complete(client, &ground, &timestamps, &mut changed, &mut notes, &mut missing)?;
             Ok(())
         })?;
         end.notes.extend(notes);
+        end.missing.extend(missing);
         *self.done.lock().unwrap_or_else(PoisonError::into_inner) =
             Some(Done { ground: ground.clone(), timestamps: timestamps.clone(), others: self.others.clone(), changed });
         if keeper == Keeper::Elsewhere {

@@ -15,6 +15,9 @@ use std::{
 /// The collection of these files.
 pub(super) const COLLECTION: &str = "timestamps";
 
+/// Who gave timestamps that are of the same state as the cells.
+pub(super) const GIVEN_BY_STORE: &str = "store";
+
 /// The cell that is a file's content.
 const CONTENT: &str = "content";
 

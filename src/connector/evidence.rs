@@ -2,7 +2,7 @@
 //! it is joined with.
 
 use super::{ConnectorError, KeyGroups};
-use crate::record::KeyRange;
+use crate::record::{KeyRange, Timestamp};
 use serde_json::Value as Json;
 
 /// What tells whether a record that did not come is gone. Given by [`super::SourceSession::evidence`].
@@ -26,6 +26,11 @@ pub trait Evidence: Send + Sync {
     fn waits_for(&self) -> Option<String> {
         None
     }
+    /// Why any cell that is empty may have been lost since its deletions were last proved, and a share of a group too, however
+    /// small they are, in words.
+    fn shaken(&self, _collection: usize) -> Option<String> {
+        None
+    }
     /// How a collection's keys fall into parts that may be lost as a whole: what vanished in bulk from one of them is not
     /// believed deleted. `None` where nothing is to be doubted.
     fn groups(&self, _collection: usize) -> Option<&dyn KeyGroups> {
@@ -44,6 +49,8 @@ pub struct ParentView<'a> {
     pub chosen: bool,
     /// Whether a person said that what is gone was deleted.
     pub accept_deletions: bool,
+    /// Up to when the deletions of all of it are proved.
+    pub deletions_as_of: Timestamp,
 }
 
 /// What is known of a range whose stream is at its end.

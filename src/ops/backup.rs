@@ -363,6 +363,7 @@ pub fn backup(
                     attributes: &parent.content.attributes,
                     chosen: options.source_name.is_some() || matches!(options.parent, ParentChoice::Id(_)),
                     accept_deletions: options.accept_deletions,
+                    deletions_as_of: coverage::all_deletions_as_of(parent),
                 })?;
             }
             run.has_resumed = false;

@@ -126,6 +126,92 @@ fn what_was_read_while_a_node_was_away_is_read_again_once_it_is_back() {
 }
 
 #[test]
+fn nodes_that_all_started_anew_without_their_records_delete_nothing() {
+    for records in [61, 30_000] {
+        let server = here(Config { cluster_name: Some("c".into()), ..Config::with_nodes(2) });
+        let (_world, repo) = World::new();
+        server.put_all("test", (0..records).map(int));
+        back_up(&repo, &server);
+        (0..2).for_each(|node| server.restart_node_empty(node).unwrap());
+        assert_eq!(server.dump("test").len(), 0);
+        // As long as nobody says that it is so, and by a full backup too.
+        for ask in [Ask::Default, Ask::Default, Ask::Full] {
+            server.advance(Duration::from_mins(1));
+            let (outcome, _) = try_back_up(&repo, &url(&server), quick(), &BackupOptions { ask, ..plain() }).unwrap();
+            assert_eq!((outcome.records, outcome.stats.deleted), (records as u64, 0), "{ask:?}");
+            assert_says(&outcome, &format!("all {records} records of partitions 0-4095 are gone"));
+            assert_says(&outcome, "nodes BB9000000000001, BB9000000000002 restarted");
+        }
+        server.advance(Duration::from_mins(1));
+        let accepted = BackupOptions { accept_deletions: true, ..plain() };
+        let (outcome, _) = try_back_up(&repo, &url(&server), quick(), &accepted).unwrap();
+        assert!(outcome.complete, "{:#?}", outcome.problems);
+        assert_eq!((outcome.records, outcome.stats.deleted), (0, records as u64));
+        assert_sound(&repo);
+    }
+}
+
+#[test]
+fn a_small_share_that_is_gone_is_doubted_after_restarts_until_it_is_proved() {
+    let server = here(Config { cluster_name: Some("c".into()), ..Config::with_nodes(2) });
+    let (_world, repo) = World::new();
+    server.put_all("test", (0..20_000).map(int));
+    back_up(&repo, &server);
+    (0..2).for_each(|node| {
+        server.kill_node(node);
+        server.revive_node(node).unwrap();
+    });
+    // Its nodes have lost a twentieth of the partitions, of few records each, or some application deleted that.
+    server.put_all("test", (0..20_000).map(int));
+    let lost = |pid: u16| pid % 20 == 0;
+    let mut gone = 0;
+    for dumped in server.dump("test") {
+        if lost(rekeep_aerospike_server::partition_of(&dumped.digest)) {
+            server.delete("test", &dumped.digest);
+            gone += 1;
+        }
+    }
+    assert!(gone > 500, "{gone}");
+    for _ in 0..2 {
+        server.advance(Duration::from_mins(1));
+        let (outcome, _) = try_back_up(&repo, &url(&server), quick(), &plain()).unwrap();
+        assert_eq!((outcome.records, outcome.stats.deleted), (20_000, 0));
+        assert_says(&outcome, "restarted since deletions were last proved");
+    }
+    server.advance(Duration::from_mins(1));
+    let accepted = BackupOptions { accept_deletions: true, ..plain() };
+    let (outcome, _) = try_back_up(&repo, &url(&server), quick(), &accepted).unwrap();
+    assert_eq!(outcome.stats.deleted, gone);
+    // That is forgotten now.
+    server.delete("test", &server.dump("test")[7].digest);
+    server.advance(Duration::from_mins(1));
+    assert_eq!(back_up(&repo, &server).stats.deleted, 1);
+    assert_sound(&repo);
+}
+
+#[test]
+fn a_namespace_that_is_suddenly_empty_is_not_believed_though_no_node_restarted() {
+    for (records, kept, share) in [(1, 0, "all 1 record"), (30_000, 12_000, "18000 of 30000 records")] {
+        let server = here(Config { cluster_name: Some("c".into()), ..Config::with_nodes(2) });
+        let (_world, repo) = World::new();
+        server.put_all("test", (0..records).map(int));
+        back_up(&repo, &server);
+        server.advance(Duration::from_mins(1));
+        for n in kept..records {
+            server.delete("test", &int(n).digest());
+        }
+        let (outcome, _) = try_back_up(&repo, &url(&server), quick(), &plain()).unwrap();
+        assert_eq!((outcome.records, outcome.stats.deleted), (records as u64, 0));
+        assert_says(&outcome, &format!("{share} of partitions 0-4095 are gone, and nothing says why"));
+        let accepted = BackupOptions { accept_deletions: true, ..plain() };
+        let (outcome, _) = try_back_up(&repo, &url(&server), quick(), &accepted).unwrap();
+        assert!(outcome.complete, "{:#?}", outcome.problems);
+        assert_eq!(outcome.records, kept as u64);
+        assert_sound(&repo);
+    }
+}
+
+#[test]
 fn a_dead_cluster_is_waited_for_once_and_not_by_each_window() {
     let server = here(Config::with_nodes(1));
     let (_world, repo) = populated(&server, 300, 31);

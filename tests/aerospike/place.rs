@@ -77,6 +77,9 @@ pub const HERE_ONLY: &[(&str, &[&str])] = &[
         &[
             "membership::a_full_backup_that_loses_a_node_midway_says_so",
             "membership::a_full_backup_whose_only_node_starts_anew_without_its_records_says_so",
+            "membership::nodes_that_all_started_anew_without_their_records_delete_nothing",
+            "membership::a_small_share_that_is_gone_is_doubted_after_restarts_until_it_is_proved",
+            "membership::a_namespace_that_is_suddenly_empty_is_not_believed_though_no_node_restarted",
             "membership::what_was_read_while_a_node_was_away_is_read_again_once_it_is_back",
             "membership::a_dead_cluster_is_waited_for_once_and_not_by_each_window",
             "membership::a_node_that_is_not_read_does_not_keep_the_others_from_being_read",

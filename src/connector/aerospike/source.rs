@@ -242,6 +242,7 @@ impl AerospikeSource {
             watch: Watch::new(membership),
             parent_copies: Mutex::default(),
             gone: Mutex::default(),
+            restarted: Mutex::default(),
             after: Mutex::default(),
             udfs,
             configuration,
@@ -351,6 +352,27 @@ impl Copies {
     }
 }
 
+/// Nodes that have started since the deletions of the parent's records were last proved.
+#[derive(Debug, Clone, Default)]
+struct Restarted {
+    nodes: BTreeSet<String>,
+    /// When the run began that saw the last of them.
+    noticed: Timestamp,
+}
+
+impl Restarted {
+    /// What a snapshot says of it.
+    fn told(attributes: &Json) -> Self {
+        let told = attributes.get("nodes_restarted");
+        let ids = told.and_then(|told| told.get("nodes")?.as_array());
+        let noticed = told.and_then(|told| told.get("noticed")?.as_i64()).unwrap_or_default();
+        Self {
+            nodes: ids.into_iter().flatten().filter_map(|id| id.as_str().map(str::to_owned)).collect(),
+            noticed: Timestamp::from_millis(noticed),
+        }
+    }
+}
+
 /// One run.
 pub(super) struct AerospikeSession {
     pub(super) object: String,
@@ -376,6 +398,7 @@ pub(super) struct AerospikeSession {
     parent_copies: Mutex<BTreeMap<String, u32>>,
     /// Nodes of the parent that are gone.
     pub(super) gone: Mutex<Vec<String>>,
+    restarted: Mutex<Restarted>,
     pub(super) after: Mutex<Option<Membership>>,
     pub(super) udfs: Vec<Json>,
     /// What every node runs with, where that is kept.
@@ -428,6 +451,12 @@ impl AerospikeSession {
         })
     }
 
+    /// How many of the parent's nodes do not have any more what they had, as far as anybody can tell.
+    fn nodes_lost(&self) -> usize {
+        let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner).len();
+        gone + self.restarted.lock().unwrap_or_else(PoisonError::into_inner).nodes.len()
+    }
+
     pub(super) fn begin_reading(&self, collection: usize, range: &KeyRange) {
         self.account.forget(collection, |pid| partition(pid).intersection(range).is_some());
         self.watch.begin(&self.cluster, collection, range);
@@ -437,6 +466,19 @@ impl AerospikeSession {
 fn node_ids(attributes: &Json) -> BTreeSet<String> {
     let nodes = attributes.get("nodes").and_then(Json::as_array);
     nodes.into_iter().flatten().filter_map(|node| node.get("id")?.as_str().map(str::to_owned)).collect()
+}
+
+/// The nodes of a snapshot and when each had started, before it was taken or when it first came.
+fn nodes_started(attributes: &Json) -> BTreeMap<String, Option<i64>> {
+    let mut started = BTreeMap::new();
+    for when in ["after", "before"] {
+        let nodes = attributes.get("membership").and_then(|membership| membership.get(when)?.as_array());
+        started.extend(nodes.into_iter().flatten().filter_map(|node| {
+            let seconds = node.get("started").and_then(Json::as_i64);
+            Some((node.get("id")?.as_str()?.to_owned(), seconds.map(|seconds| seconds.saturating_mul(1000))))
+        }));
+    }
+    started
 }
 
 /// Copies that each record surely had, by namespace; older snapshots do not say.
@@ -483,6 +525,7 @@ impl SourceSession for AerospikeSession {
         let gone = self.gone.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let fewest = (0..self.copies.len()).map(|index| self.copies_of_parent(index)).min().unwrap_or(1) as usize;
         let gone = if gone.len() >= fewest { gone } else { Vec::new() };
+        let restarted = self.restarted.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let after = self.after.lock().unwrap_or_else(PoisonError::into_inner);
         let mut attributes = json!({
             "format": 1,
@@ -493,6 +536,10 @@ impl SourceSession for AerospikeSession {
             "membership": { "before": view(before), "after": after.as_ref().map(view) },
             "udfs": self.udfs,
         });
+        if !restarted.nodes.is_empty() && self.nodes_lost() >= fewest {
+            attributes["nodes_restarted"] =
+                json!({ "nodes": restarted.nodes, "noticed": restarted.noticed.as_millis() });
+        }
         if let Some(configuration) = &self.configuration {
             attributes["configuration"] = configuration.clone();
         }
@@ -591,6 +638,18 @@ impl Evidence for AerospikeSession {
             let missed = nodes_gone(parent.attributes);
             let gone = theirs.union(&missed).filter(is_gone).cloned().collect();
             *self.gone.lock().unwrap_or_else(PoisonError::into_inner) = gone;
+            // What they lost stands in the parent as long as nobody believed that it was deleted.
+            let mut restarted = Restarted::told(parent.attributes);
+            if parent.deletions_as_of >= restarted.noticed {
+                restarted.nodes.clear();
+            }
+            let since = self.watch.before.lost_of(&nodes_started(parent.attributes)).restarted;
+            if !since.is_empty() {
+                restarted.noticed = self.start;
+                restarted.nodes.extend(since);
+            }
+            restarted.nodes.retain(|id| self.watch.before.nodes.contains_key(id));
+            *self.restarted.lock().unwrap_or_else(PoisonError::into_inner) = restarted;
         }
         Ok(())
     }
@@ -633,6 +692,21 @@ impl Evidence for AerospikeSession {
 
     fn waits_for(&self) -> Option<String> {
         self.patience.in_words()
+    }
+
+    /// Where each copy of a record may have been on a node that started anew, it may have come back without it.
+    fn shaken(&self, collection: usize) -> Option<String> {
+        let restarted = self.restarted.lock().unwrap_or_else(PoisonError::into_inner).nodes.clone();
+        let is_shaken = !restarted.is_empty() && self.nodes_lost() >= self.copies_of_parent(collection) as usize;
+        is_shaken.then(|| {
+            let (nodes, copies) = (restarted.into_iter().collect::<Vec<_>>(), self.copies_of_parent(collection));
+            format!(
+                "{} {} restarted since deletions were last proved, and each record had {}",
+                if nodes.len() == 1 { "node" } else { "nodes" },
+                nodes.join(", "),
+                if copies == 1 { "one copy".to_owned() } else { format!("{copies} copies") }
+            )
+        })
     }
 
     fn groups(&self, _: usize) -> Option<&dyn KeyGroups> {

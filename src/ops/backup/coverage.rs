@@ -4,6 +4,7 @@ use super::{joined::Joined, sums::Sums};
 use crate::{
     record::{KeyRange, Timestamp},
     repo::{
+        Snapshot,
         carried::Carried,
         manifest::{Collection, Coverage, Proved},
     },
@@ -141,6 +142,12 @@ pub(super) fn lower_bound(parent: &Collection, range: &KeyRange, deletions: bool
         parts.map(|part| part.as_of).min().unwrap_or_else(|| row.deletions_as_of.unwrap_or(row.start))
     };
     rows.map(of_row).min().unwrap_or_default()
+}
+
+/// Up to when the deletions of all that a snapshot holds are proved.
+pub(super) fn all_deletions_as_of(parent: &Snapshot) -> Timestamp {
+    let of = |collection| lower_bound(collection, &KeyRange::all(), true);
+    parent.collections.iter().map(of).min().unwrap_or_default()
 }
 
 /// Whether the parent looked for deletions in some of a range and did not believe what it found.

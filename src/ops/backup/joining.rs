@@ -143,15 +143,18 @@ impl Workers<'_> {
         let number = task.job;
         let groups = self.session.evidence().and_then(|evidence| evidence.groups(number));
         let groups = groups.filter(|_| !self.options.accept_deletions);
+        let shaken = self.session.evidence().and_then(|evidence| evidence.shaken(number));
         let side = move |range: &KeyRange| -> Result<ParentSide<'s>, OpsError> {
+            let shaken = shaken.clone();
             let cursor = stack.cursor_before(range, self.parent_end);
             let limits = groups.map(|groups| Limits {
                 groups,
                 max_deleted_percent: self.options.max_deleted_percent,
+                max_lost_percent: self.options.max_lost_percent,
                 free_deletions: groups.free_deletions() / group_size(job.ranges.len()) as u64,
                 since: lower_bound(parent, range, true),
             });
-            let guard = Guard::new(changes, number, limits);
+            let guard = Guard::new(changes, number, limits, range.clone(), shaken);
             Ok(ParentSide::new(changes, number, cursor, self.start, guard, came_up)?)
         };
         if self.kind == Kind::Full {

@@ -1,7 +1,7 @@
 //! The guard against a source that is not there: a mount that is missing, an empty stream, a truncated database look like
 //! deletions. What a source loses at once is refused before the commit, until a person says that it is so; that is
 //! remembered in the snapshot, until the source grows again. Sources that are read by their changes (a cluster) have a guard of
-//! their own.
+//! their own, which knows what else explains a loss (`guard`).
 
 use super::{BackupOptions, ParentChoice};
 use crate::{
@@ -18,7 +18,7 @@ use crate::{
 };
 
 /// So many records may be lost at once whatever their share, but not all.
-const FREE: u64 = 1000;
+pub(super) const FREE: u64 = 1000;
 
 /// What a source held, and what is left of it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -233,3 +233,19 @@ fn a_full_disk_under_standard_output_is_a_failure() {
     assert_eq!(output.status.code(), Some(1));
     assert!(err(&output).contains("standard output"), "{}", err(&output));
 }
+
+#[cfg(target_os = "linux")]
+#[test]
+fn help_that_nobody_can_read_is_a_failure() {
+    for args in [&["--version"][..], &["help"], &["--help"], &["ls", "--help"]] {
+        let full = std::fs::OpenOptions::new().write(true).open("/dev/full").unwrap();
+        let output = command().args(args).stdout(full).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!(output.status.code(), Some(1), "{args:?}");
+        assert!(err(&output).contains("standard output"), "{}", err(&output));
+        // Whoever went away is no failure.
+        let (reader, writer) = std::io::pipe().unwrap();
+        drop(reader);
+        let output = command().args(args).stdout(writer).stderr(Stdio::piped()).output().unwrap();
+        assert_eq!((output.status.code(), err(&output).as_str()), (Some(0), ""), "{args:?}");
+    }
+}

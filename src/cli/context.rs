@@ -23,6 +23,18 @@ use std::{
     time::Instant,
 };
 
+#[cfg(target_os = "linux")]
+fn is_null(out: impl std::os::fd::AsFd) -> bool {
+    use std::os::unix::fs::MetadataExt as _;
+    let null = std::fs::metadata("/dev/null");
+    null.is_ok_and(|null| rustix::fs::fstat(out).is_ok_and(|out| out.st_rdev == null.rdev()))
+}
+
+#[cfg(not(target_os = "linux"))]
+fn is_null<T>(_: T) -> bool {
+    false
+}
+
 /// What every command works with.
 pub struct Context {
     /// The connectors that there are.
@@ -53,6 +65,19 @@ pub struct Context {
 }
 
 impl Context {
+    /// Sends what is shown only this once, as a key: that nobody reads it is a failure here, and `kept` says what there is of it. A
+    /// null device is said too, and is no failure: whoever chose it may want it so. An output that was closed is one as well.
+    ///
+    /// # Errors
+    /// If any of it could not be written.
+    pub fn shown_once(&self, kept: &'static str) -> Result<(), Failure> {
+        self.out.shown_once(kept)?;
+        if is_null(std::io::stdout()) {
+            self.reporter.problem(kept);
+        }
+        Ok(())
+    }
+
     /// Shows what came of a run that may lack something: as JSON, or what is lacking and a summary.
     pub fn tell(
         &self,

@@ -38,7 +38,7 @@ use crate::{connector::Registry, ops::open_files, report::ErrorKind};
 use args::Cli;
 use clap::{CommandFactory as _, FromArgMatches as _};
 use context::Context;
-use exit::{CliError, Failure, Status};
+use exit::{CliError, Failure, Kept as _, Status};
 use std::{ffi::OsString, process::ExitCode};
 
 /// Open files that are asked for: each reader of a tree holds up to some hundred directories.
@@ -87,14 +87,18 @@ fn run(typed: &[OsString], registry: Registry) -> u8 {
     settle(result, &context)
 }
 
+/// What is said where a command has ended and its words found no room.
+const RAN: &str = "the command ran to its end: only what it prints was not written, or not all of it";
+
 /// Turns what a command came to into an exit status, saying what is to be said. A reader of our standard output that
 /// went away (`rekeep ls … | head`) is no failure of ours.
 fn settle(result: Result<Status, Failure>, context: &Context) -> u8 {
+    let unwritten = |error| CliError::io("writing", "standard output", error);
     let result = match (result, context.out.finish()) {
-        (Err(failure), _) if failure.is_interruption() && context.out.closed() && !interrupt::requested() => {
-            Ok(Status::Done)
+        (Err(failure), written) if failure.is_interruption() && context.out.closed() && !interrupt::requested() => {
+            written.map(|()| Status::Done).map_err(|error| unwritten(error).into())
         }
-        (Ok(_), Err(error)) => Err(CliError::io("writing", "standard output", error).into()),
+        (Ok(_), Err(error)) => Err(unwritten(error)).kept(RAN),
         (result, _) => result,
     };
     match result {
@@ -144,8 +148,13 @@ fn refuse(error: &clap::Error, typed: &[OsString], json: bool) -> u8 {
             next: None,
         });
     } else {
-        // Nothing is left to tell, and to nobody, if this fails.
-        let _ = error.print();
+        let printed = error.print().and_then(|()| std::io::Write::flush(&mut std::io::stdout()));
+        // Of a usage error nothing is left to tell, and to nobody.
+        if let (0, Err(error)) = (code, printed)
+            && error.kind() != std::io::ErrorKind::BrokenPipe
+        {
+            return exit::report(&CliError::io("writing", "standard output", error).into(), json);
+        }
     }
     code
 }

@@ -1,5 +1,6 @@
 //! Standard output and standard error, written so that a reader who went away is no panic.
 
+use super::exit::{CliError, Failure, Kept as _};
 use serde::Serialize;
 use std::{
     fs::File,
@@ -73,6 +74,16 @@ impl Out {
             None => Ok(()),
             Some(error) => Err(error),
         }
+    }
+
+    /// Sends what is buffered, which is never shown again: that nobody reads is a failure here, and `kept` says what there is of it.
+    ///
+    /// # Errors
+    /// If any of it could not be written.
+    pub fn shown_once(&self, kept: &'static str) -> Result<(), Failure> {
+        let written = self.finish();
+        let closed = || if self.closed() { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) };
+        written.and_then(|()| closed()).map_err(|error| CliError::io("writing", "standard output", error)).kept(kept)
     }
 
     fn with(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {

@@ -9,10 +9,10 @@ use super::{
 };
 use crate::connector::{
     aerospike::options::{Address, DEFAULT_PORT, Seed},
-    url::without_password,
+    url::{SourceUrl, without_password},
 };
 use serde_json::Value as Json;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Fields that name files of this host.
 const PATHS: [&str; 5] = ["password-path", "ca-file", "ca-path", "cert-file", "key-file"];
@@ -128,7 +128,35 @@ pub(super) fn is_allowed(config: &Config, url: &str) -> bool {
                 && (rest.is_empty() || prefix.ends_with(['/', ':']) || rest.starts_with('/'))
         })
     };
-    config.service.restore_targets.iter().any(below)
+    config.service.restore_targets.iter().any(below) && stays_inside(config, url)
+}
+
+/// Whether a place on this host is below what allows it also where links of folders lead. It has to be below each that its text is
+/// below: what a restore into the one wrote may be a link that another begins with.
+fn stays_inside(config: &Config, url: &str) -> bool {
+    let Ok(target) = SourceUrl::parse(url).map(|url| url.path()) else { return false };
+    let Some(found) = real(&target) else { return false };
+    let allowed = config.service.restore_targets.iter().filter_map(|it| Some(SourceUrl::parse(it).ok()?.path()));
+    allowed.filter(|it| target.starts_with(it)).all(|it| real(&it).is_some_and(|it| found.starts_with(it)))
+}
+
+/// Where a path leads: links are followed, of what is not there yet those of the nearest folder that is. Nothing where that cannot be
+/// told: who writes through a link that leads nowhere yet would make what it leads to.
+fn real(path: &Path) -> Option<PathBuf> {
+    // Without a slash at the end, which would have the last link followed.
+    let path: PathBuf = path.components().collect();
+    for known in path.ancestors() {
+        let rest = path.strip_prefix(known).ok()?;
+        let known = if known.as_os_str().is_empty() { Path::new(".") } else { known };
+        match (known.canonicalize(), known.symlink_metadata()) {
+            (Ok(found), _) if rest.as_os_str().is_empty() => return Some(found),
+            (Ok(found), _) => return Some(found.join(rest)),
+            (Err(_), Err(error))
+                if matches!(error.kind(), std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory) => {}
+            (Err(_), _) => return None,
+        }
+    }
+    None
 }
 
 /// A target that is named as it is shown, with the password that the configuration has for it.
@@ -173,13 +201,8 @@ pub(super) fn places(config: &Config, url: &str) -> Vec<String> {
     if rest.starts_with("//") {
         return vec![format!("{scheme}:{}", rest.trim_end_matches('/'))];
     }
-    // What is not there yet has a folder that is.
     let path = Path::new(rest);
-    let real = path.canonicalize().ok().or_else(|| {
-        let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty()).unwrap_or(Path::new("."));
-        Some(folder.canonicalize().ok()?.join(path.file_name()?))
-    });
-    let real = real.unwrap_or_else(|| path.components().collect());
+    let real = real(path).unwrap_or_else(|| path.components().collect());
     vec![format!("{scheme}:{}", real.display())]
 }
 
@@ -286,6 +309,67 @@ mod tests {
         ] {
             assert_eq!(is_allowed(&config, url), allowed, "{url}");
         }
+    }
+
+    #[cfg(unix)]
+    #[test]
+    fn a_link_below_what_is_configured_leads_nowhere_else() {
+        use std::os::unix::fs::symlink;
+        let dir = tempfile::tempdir().unwrap();
+        let at = |path: &str| dir.path().join(path);
+        for folder in ["in/own/sub", "out/sub", "real"] {
+            std::fs::create_dir_all(at(folder)).unwrap();
+        }
+        for (to, link) in [
+            ("out", "in/link"),
+            ("in/own", "in/inside"),
+            ("out/none", "in/dangling"),
+            ("in/loop", "in/loop"),
+            ("out/evil.db", "in/evil.db"),
+            ("out/sub", "in/named"),
+            ("real", "door"),
+        ] {
+            symlink(at(to), at(link)).unwrap();
+        }
+        let shown = |path: &str| at(path).display().to_string();
+        let mut config = config();
+        config.service.restore_targets = ["in/", "in/named", "door"].map(|it| format!("files:{}", shown(it))).to_vec();
+        config.service.restore_targets.push(format!("sqlite:{}/", shown("in")));
+        for (path, allowed) in [
+            ("in/own", true),
+            ("in/own/new/newer/newest", true),
+            ("in/inside/new", true),
+            ("in//own/./new/", true),
+            ("door", true),
+            ("door/new/newer", true),
+            ("in/link", false),
+            ("in/link/", false),
+            ("in/link/sub", false),
+            ("in/link/new/newer/newest", false),
+            ("in//./link/sub", false),
+            ("in/dangling", false),
+            ("in/dangling/", false),
+            ("in/dangling/x", false),
+            ("in/loop/x", false),
+            ("in/named", false),
+            ("in/named/x", false),
+        ] {
+            assert_eq!(is_allowed(&config, &format!("files:{}", shown(path))), allowed, "{path}");
+        }
+        for (path, allowed) in [("in/new.db", true), ("in/evil.db", false), ("in/link/new.db", false)] {
+            let url = format!("sqlite:{}", shown(path));
+            assert_eq!(is_allowed(&config, &url), allowed, "{path}");
+            assert_eq!(is_allowed(&config, &url.replace(":/", ":///")), false, "{path}");
+        }
+        // All of a scheme is all of it.
+        config.service.restore_targets = vec!["files:".to_owned()];
+        assert!(is_allowed(&config, &format!("files:{}", shown("in/link/sub"))));
+        let places = |path: &str| places(&config, &format!("files:{}", shown(path)));
+        assert_eq!(
+            places("in/inside/new/newer"),
+            places("in/own/new/newer"),
+            "one place, several folders of it not there yet"
+        );
     }
 
     #[test]

@@ -188,6 +188,8 @@ pub(super) struct RestorePlan {
     /// Where to.
     pub(super) target: String,
     target_options: Options,
+    /// Whether whoever asked named the target: what allows that is looked at again before it is written to.
+    is_named: bool,
 }
 
 /// What is restored.
@@ -471,7 +473,7 @@ fn plan_of_files(
         None => (of_routine.as_ref(), own.map_or((None, None), Routine::agent)),
     };
     plan.read_with(config, encryption, agent, &part)?;
-    Ok(RestorePlan { from: From::Files(plan), target, target_options })
+    Ok(RestorePlan { from: From::Files(plan), target, target_options, is_named: to.target.is_some() })
 }
 
 /// Whether two settings name the same place, whoever signs.
@@ -536,7 +538,7 @@ fn plan(
         && parts.len() == all
         && meant.iter().zip(&parts).all(|(snapshot, (_, names))| names.len() == snapshot.collections.len());
     let from = From::Snapshots(SnapshotsPlan { place, parts, options, check_first: false, whole });
-    Ok(RestorePlan { from, target, target_options })
+    Ok(RestorePlan { from, target, target_options, is_named: to.target.is_some() })
 }
 
 /// The whole of snapshots into a target that is known.
@@ -553,7 +555,7 @@ pub(super) fn plan_into(
     let options =
         RestoreOptions { overwrite: replace.then_some(Overwrite::Always), parallel: 8, ..RestoreOptions::default() };
     let from = From::Snapshots(SnapshotsPlan { place, parts, options, check_first, whole: true });
-    RestorePlan { from, target, target_options }
+    RestorePlan { from, target, target_options, is_named: false }
 }
 
 fn overwrite(to: &To<'_>) -> Result<Option<Overwrite>, ServiceError> {
@@ -595,6 +597,13 @@ fn overwrite(to: &To<'_>) -> Result<Option<Overwrite>, ServiceError> {
     }))
 }
 
+fn not_allowed(url: &str) -> String {
+    format!(
+        "nobody may restore into `{}` from here: add what it begins with, where links lead too, to service.restore-targets",
+        crate::connector::url::without_password(url)
+    )
+}
+
 fn target(config: &Config, to: &To<'_>) -> Result<(String, Options), ServiceError> {
     let mut options = Options::default();
     if let Some(url) = to.target.map(|url| with_password(config, url)) {
@@ -603,11 +612,7 @@ fn target(config: &Config, to: &To<'_>) -> Result<(String, Options), ServiceErro
             return Err(invalid("target and destination are both given"));
         }
         if !is_allowed(config, url) {
-            let words = format!(
-                "nobody may restore into `{}` from here: add what it begins with to service.restore-targets",
-                crate::connector::url::without_password(url)
-            );
-            return Err(ServiceError::Forbidden(words));
+            return Err(ServiceError::Forbidden(not_allowed(url)));
         }
         let (policy, given) = (&to.policy, |list: &Option<Vec<String>>| list.as_ref().is_some_and(|it| !it.is_empty()));
         let of_clusters = [
@@ -675,6 +680,12 @@ pub(super) fn carry_out(
     plan: &RestorePlan,
     progress: &dyn Progress,
 ) -> Result<Done, OpsError> {
+    // A restore that was before it may have written a link there.
+    let check = || {
+        let is_allowed = !plan.is_named || is_allowed(config, &plan.target);
+        if is_allowed { Ok(()) } else { Err(OpsError::refused(ErrorKind::InvalidInput, not_allowed(&plan.target))) }
+    };
+    check()?;
     let from = match &plan.from {
         From::Files(files) => {
             return folders::carry_out(&service.registry, files, (&plan.target, &plan.target_options), progress);
@@ -698,6 +709,7 @@ pub(super) fn carry_out(
         }
         let mut options = from.options.clone();
         options.collections.clone_from(collections);
+        check()?;
         let target = service.registry.target(&plan.target, &plan.target_options)?;
         outcomes.push(restore(&repo, &snapshot, target.as_ref(), &options, progress)?);
     }

@@ -9,6 +9,12 @@ const PATIENCE: Duration = Duration::from_secs(30);
 /// The longest answer.
 const MAX_BYTES: usize = 16 << 20;
 
+/// An error and what it goes back to: without that it says no more than that it failed.
+fn with_cause(error: &dyn std::error::Error) -> String {
+    let cause = std::iter::successors(error.source(), |error| error.source()).last();
+    cause.map_or_else(|| error.to_string(), |cause| format!("{error}: {cause}"))
+}
+
 /// Makes one request; gives the body of an answer that says that it was done.
 ///
 /// # Errors
@@ -24,7 +30,7 @@ pub(super) fn request(method: &str, url: &str, body: Option<String>) -> Result<V
         if let Some(body) = body {
             request = request.header("content-type", "application/json").body(body);
         }
-        let words = |error: reqwest::Error| error.without_url().to_string();
+        let words = |error: reqwest::Error| with_cause(&error.without_url());
         let mut answer = request.send().await.map_err(words)?;
         if !answer.status().is_success() {
             return Err(format!("the answer is {}", answer.status()));

@@ -230,3 +230,61 @@ fn what_a_repository_costs_goes_by_the_table_that_is_given() {
     std::fs::write(world.path("own.json"), &printed.out).unwrap();
     assert_eq!(world.json(&["stats", "--cost", "--prices", "own.json"]), world.json(&["stats", "--cost"]));
 }
+
+#[cfg(target_os = "linux")]
+fn full() -> Stdio {
+    std::fs::File::options().write(true).open("/dev/full").unwrap().into()
+}
+
+fn closed() -> Stdio {
+    let (reader, writer) = std::io::pipe().unwrap();
+    drop(reader);
+    writer.into()
+}
+
+/// A cron job whose output found no room is not to read as one that backed up nothing.
+#[cfg(target_os = "linux")]
+#[test]
+fn where_a_result_cannot_be_written_it_is_said_that_the_command_ran() {
+    let world = World::new();
+    many_rows(&world, "a.db", 5);
+    let ran = |args: &[&str]| -> Ran { world.command(args).stdout(full()).output().unwrap().into() };
+    let told = ran(&["backup", "sqlite:a.db", "--json"]);
+    let error = told.events().into_iter().find(|event| event["event"] == "error").unwrap();
+    assert_eq!((told.code, &error["kind"]), (Some(1), &json!("io")), "{told:?}");
+    assert!(error["kept"].as_str().unwrap().contains("ran to its end"), "{error}");
+    assert_eq!(world.snapshots().len(), 1);
+    ran(&["ls", "latest"]).fails(1, &["standard output", "ran to its end"]);
+    ran(&["forget", "latest", "--force"]).fails(1, &["standard output", "ran to its end"]);
+    assert_eq!(world.snapshots().len(), 0);
+}
+
+/// What is shown only once, and to nobody, is a failure that says what there is and how to get another.
+#[cfg(target_os = "linux")]
+#[test]
+fn a_key_that_nobody_saw_is_told_as_lost() {
+    let outs: [fn() -> Stdio; 2] = [full, closed];
+    for (json, out) in [false, true].into_iter().flat_map(|json| outs.map(|out| (json, out))) {
+        let world = World::empty();
+        let ran = |args: &[&str]| -> Ran {
+            let mut command = world.command(args);
+            if json {
+                command.arg("--json");
+            }
+            command.stdout(out()).output().unwrap().into()
+        };
+        ran(&["init", "--kdf-memory", "1", "--kdf-passes", "1"])
+            .fails(1, &["shown to nobody", "the repository was made", "key rotate --epoch"]);
+        let slots = world.json(&["key", "list"]).as_array().unwrap().len();
+        std::fs::write(world.path("new"), "another\n").unwrap();
+        let new = world.path("new").display().to_string();
+        ran(&["key", "rotate", "--epoch", "--new-password-file", &new]).fails(1, &["shown to nobody", "in use"]);
+        let left = world.command(&["--password-file", &new, "key", "list", "--json"]).output().unwrap();
+        let left: Ran = left.into();
+        assert!(left.code == Some(0) && left.json().as_array().unwrap().len() > slots, "{left:?}");
+        ran(&["serve", "key", "somebody"]).fails(1, &["shown to nobody"]);
+    }
+    let world = World::empty();
+    let told: Ran = world.command(&["init"]).stdout(Stdio::null()).output().unwrap().into();
+    assert!(told.code == Some(0) && told.err.contains("shown to nobody"), "{told:?}");
+}

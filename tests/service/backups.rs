@@ -81,6 +81,38 @@ fn what_there_is_not_is_told_by_404() {
     }
 }
 
+/// A restore may write links, and none of them leads another out of what is allowed.
+#[cfg(unix)]
+#[test]
+fn a_link_that_a_restore_made_leads_no_other_out() {
+    use std::{fs, os::unix::fs::symlink};
+    let mut world = World::new();
+    for folder in ["tree", "outside", "in"] {
+        fs::create_dir(world.path(folder)).unwrap();
+    }
+    fs::write(world.path("tree/f"), "evil").unwrap();
+    symlink(world.path("outside"), world.path("tree/link")).unwrap();
+    world.configure(&ROUTINE.replace("sqlite:{dir}/accounts.db", "files:{dir}/tree"), "");
+    let text = fs::read_to_string(world.path("config.yml")).unwrap();
+    let own = format!("['sqlite:{}']", world.path("").display());
+    assert!(text.contains(&own), "{text}");
+    let inside = format!("files:{}", world.path("in/").display());
+    fs::write(world.path("config.yml"), text.replace(&own, &format!("['{inside}']"))).unwrap();
+    world.start();
+    let first = world.back_up("accounts", "full");
+    let request = |target: &str| json!({ "backup-data-path": first["key"], "target": format!("{inside}{target}") });
+    let started = world.ask("POST", "/v1/restore/full", Some(&request("a")));
+    let done = world.restored(&started);
+    assert_eq!(fs::read_link(world.path("in/a/link")).unwrap(), world.path("outside"), "{done}");
+    for target in ["a/link", "a/link/", "a/link/sub", "a/link/sub/deeper/still"] {
+        let told = world.ask("POST", "/v1/restore/full", Some(&request(target))).is(403);
+        assert!(told.error().contains("restore-targets"), "{told:?}");
+    }
+    assert_eq!(fs::read_dir(world.path("outside")).unwrap().count(), 0);
+    world.restored(&world.ask("POST", "/v1/restore/full", Some(&request("a/new/newer"))));
+    assert_eq!(fs::read_to_string(world.path("in/a/new/newer/f")).unwrap(), "evil");
+}
+
 #[test]
 fn a_target_that_is_not_allowed_is_refused() {
     let mut world = World::new();

@@ -15,6 +15,10 @@ use clap::Args;
 use serde_json::json;
 use std::path::PathBuf;
 
+/// What is said where the recovery key was shown to nobody.
+const UNSHOWN: &str = "the repository was made and its password opens it, and its recovery key was shown to nobody: remove the \
+                       repository and make it again, or run `rekeep key rotate --epoch`, which makes another recovery key";
+
 /// `init`.
 #[derive(Debug, Args)]
 pub struct InitArgs {
@@ -94,7 +98,7 @@ pub(super) fn run(args: &InitArgs, context: &Context) -> Result<Status, Failure>
             "recovery_key": recovery.0,
         });
         context.out.json(&result);
-        return Ok(Status::Done);
+        return context.shown_once(UNSHOWN).map(|()| Status::Done);
     }
     context.out.line(format_args!("made repository {} at {}", repo.id(), repo.storage().location()));
     // Even with --quiet: it is shown only now.
@@ -102,7 +106,7 @@ pub(super) fn run(args: &InitArgs, context: &Context) -> Result<Status, Failure>
         "\nrecovery key (shown only now; without it or a password nobody can read this repository):\n\n    {}\n",
         recovery.0
     ));
-    Ok(Status::Done)
+    context.shown_once(UNSHOWN).map(|()| Status::Done)
 }
 
 /// `user@host`.

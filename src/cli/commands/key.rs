@@ -17,6 +17,10 @@ use clap::{Args, Subcommand};
 use serde_json::json;
 use std::path::PathBuf;
 
+/// What is said where the recovery key of an epoch was shown to nobody.
+const UNSHOWN: &str = "the new keys are in use and the new password opens the repository, and its new recovery key was shown to \
+                       nobody: run `rekeep key rotate --epoch` again, which makes another; the slots made before still stand";
+
 /// `key`.
 #[derive(Debug, Subcommand)]
 pub enum KeyCommand {
@@ -144,7 +148,7 @@ fn begin_epoch(repo: &Repository, args: &NewArgs, context: &Context) -> Result<(
     if context.json {
         let left: Vec<_> = before.iter().map(|slot| &slot.name).collect();
         context.out.json(&json!({ "did": "rotated", "name": name, "recovery_key": recovery.0, "old_slots": left }));
-        return Ok(());
+        return context.shown_once(UNSHOWN);
     }
     tell(context, "began a new epoch with", &name);
     context.out.line(format_args!("\nrecovery key (shown only now):\n\n    {}\n", recovery.0));
@@ -155,7 +159,7 @@ fn begin_epoch(repo: &Repository, args: &NewArgs, context: &Context) -> Result<(
     for slot in before {
         context.out.line(format_args!("  {}  {}", slot.name, safe(&slot.label)));
     }
-    Ok(())
+    context.shown_once(UNSHOWN)
 }
 
 fn passwd(repo: &Repository, args: &NewArgs, context: &Context) -> Result<(), Failure> {

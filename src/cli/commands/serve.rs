@@ -75,6 +75,9 @@ pub enum ServeCommand {
     Openapi,
 }
 
+/// What is said where a key was shown to nobody.
+const UNSHOWN: &str = "nothing was added anywhere, and the key was shown to nobody: make another one";
+
 /// Between two looks whether to end.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 
@@ -120,7 +123,7 @@ pub(super) fn run(args: &ServeArgs, context: &Context) -> Result<Status, Failure
         for words in file.doubts() {
             context.out.line(format_args!("{words}"));
         }
-        context.out.line(format_args!("{config}: nothing is wrong with it"));
+        context.out.line(format_args!("{}: nothing is wrong with it", file.place()));
         return Ok(Status::Done);
     }
     log::begin(settings.service.logger.as_ref(), args.log_format, args.log_level).map_err(usage)?;
@@ -196,12 +199,12 @@ fn key(
     }
     if context.json {
         context.out.json(&serde_json::json!({ "name": name, "key": key, "settings": settings }));
-        return Ok(Status::Done);
+        return context.shown_once(UNSHOWN).map(|()| Status::Done);
     }
     context.out.line(format_args!("key (shown only now):\n\n    {key}\n\nadd to the configuration:\n"));
     let lines = serde_saphyr::to_string(&serde_json::json!({
         "service": { "api-keys": { name: crate::service::config::lean(&settings) } }
     }));
     context.out.line(lines.map_err(|error| OpsError::Failed(error.to_string()))?);
-    Ok(Status::Done)
+    context.shown_once(UNSHOWN).map(|()| Status::Done)
 }

@@ -1,6 +1,6 @@
 //! Where the configuration comes from, and how it gets back there: a file, or a URL that is only read.
 
-use super::{Config, Finding, lean, located::Located};
+use super::{Config, Finding, hidden_url, lean, located::Located};
 use std::{
     io::{Read as _, Write as _},
     path::{Path, PathBuf},
@@ -60,11 +60,20 @@ fn all(place: &str, findings: &[(Option<u64>, Finding)]) -> String {
     lines.join("\n")
 }
 
+/// Where a text is.
+#[derive(Clone)]
+enum From {
+    Path(PathBuf),
+    /// It may hold a password: never shown.
+    Url(String),
+}
+
 /// Where a configuration comes from.
-#[derive(Debug, Clone)]
+#[derive(Clone)]
 pub struct ConfigFile {
+    /// As it is shown: with `[secret]` in the place of a URL's secrets.
     place: String,
-    path: Option<PathBuf>,
+    from: From,
     /// The hash of what was read or written last.
     known: Arc<Mutex<Option<blake3::Hash>>>,
     /// What was doubtful in what was read last, each with its line.
@@ -76,17 +85,21 @@ impl ConfigFile {
     #[must_use]
     pub fn at(place: &str) -> Self {
         let is_url = place.starts_with("http://") || place.starts_with("https://");
-        let path = (!is_url).then(|| PathBuf::from(place));
-        Self { place: place.to_owned(), path, known: Arc::default(), doubts: Arc::default() }
+        let (place, from) = if is_url {
+            (hidden_url(place), From::Url(place.to_owned()))
+        } else {
+            (place.to_owned(), From::Path(PathBuf::from(place)))
+        };
+        Self { place, from, known: Arc::default(), doubts: Arc::default() }
     }
 
     /// Whether changes can be written back.
     #[must_use]
     pub const fn is_writable(&self) -> bool {
-        self.path.is_some()
+        matches!(self.from, From::Path(_))
     }
 
-    /// As it was given.
+    /// As it was given, without the secrets of a URL.
     #[must_use]
     pub fn place(&self) -> &str {
         &self.place
@@ -115,9 +128,9 @@ impl ConfigFile {
         more: &dyn Fn(&Config) -> Vec<Finding>,
         doubts: &dyn Fn(&Config) -> Vec<Finding>,
     ) -> Result<Config, ConfigError> {
-        let text = match &self.path {
-            Some(path) => read(path),
-            None => download(&self.place),
+        let text = match &self.from {
+            From::Path(path) => read(path),
+            From::Url(url) => download(url),
         };
         let failed = |reason| ConfigError::Io { operation: "reading", place: self.place.clone(), reason };
         let text = text.map_err(failed)?;
@@ -147,7 +160,7 @@ impl ConfigFile {
     /// # Errors
     /// [`ConfigError::Io`]; [`ConfigError::Changed`]: what somebody wrote by hand is not lost.
     pub fn save(&self, config: &Config) -> Result<(), ConfigError> {
-        let Some(path) = &self.path else {
+        let From::Path(path) = &self.from else {
             tracing::warn!("{} is only read: this change holds until it is read again", self.place);
             return Ok(());
         };
@@ -383,6 +396,45 @@ backup-routines:
             told.len() == 1 && told[0].contains("c.yml:2: service.webhooks: ") && told[0].contains("`houly`"),
             "{told:?}"
         );
+    }
+
+    #[cfg(feature = "http")]
+    #[test]
+    fn what_a_url_hides_is_in_no_word_about_it() {
+        use std::net::TcpListener;
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let at = listener.local_addr().unwrap();
+        let server = std::thread::spawn(move || {
+            for text in [GOOD.to_owned(), GOOD.replace("full: 7", "full: 0"), "a: [".to_owned()] {
+                let (mut stream, _) = listener.accept().unwrap();
+                let mut head = Vec::new();
+                while !head.ends_with(b"\r\n\r\n") {
+                    let mut byte = [0];
+                    stream.read_exact(&mut byte).unwrap();
+                    head.push(byte[0]);
+                }
+                let head = String::from_utf8(head).unwrap();
+                assert!(
+                    head.starts_with("GET /c.yml?token=t0k ") && head.to_lowercase().contains("authorization: basic")
+                );
+                let length = text.len();
+                write!(stream, "HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{text}")
+                    .unwrap();
+            }
+        });
+        let file = ConfigFile::at(&format!("http://u:s3cret@{at}/c.yml?token=t0k"));
+        let shown = format!("http://u:[secret]@{at}/c.yml?token=[secret]");
+        assert_eq!(file.place(), shown);
+        let config = file.load().unwrap();
+        assert!(!file.is_writable() && file.save(&config).is_ok());
+        let mut said = vec![file.load().unwrap_err().to_string(), file.load().unwrap_err().to_string()];
+        server.join().unwrap();
+        // Nobody listens any more, and that is said too.
+        said.push(file.load().unwrap_err().to_string());
+        assert!(said[2].contains("refused"), "{said:?}");
+        for words in said {
+            assert!(words.contains(&shown) && !words.contains("s3cret") && !words.contains("t0k"), "{words}");
+        }
     }
 
     #[test]

@@ -175,6 +175,7 @@ impl State {
         let mut db = Connection::open(&path).map_err(failed)?;
         db.execute_batch("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL; PRAGMA cache_size = -4000;")
             .map_err(failed)?;
+        schema::check(&db, &path)?;
         schema::migrate(&mut db, &path)?;
         Ok(Self {
             db: Mutex::new(db),
@@ -542,6 +543,14 @@ mod tests {
             let opened = State::open(folder.path()).and_then(|state| state.unfinished().map(drop));
             let told = opened.err().map(|error| (matches!(error, StateError::Damaged { .. }), error.to_string()));
             assert_eq!(told.is_some_and(|(is, words)| is && words.contains("no backup: move it away")), is_told);
+        }
+        // Whatever page it is: not at the first job that needs it.
+        for page in 0..whole.len() / 4096 {
+            let mut torn = whole.clone();
+            torn[page * 4096..][..4096].fill(0xa5);
+            fs::write(&file, torn).unwrap();
+            let opened = State::open(folder.path()).err();
+            assert!(matches!(opened, Some(StateError::Damaged { .. })), "page {page}: {opened:?}");
         }
     }
 

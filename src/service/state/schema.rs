@@ -45,6 +45,17 @@ INSERT OR REPLACE INTO proofs SELECT routine, finished, seconds FROM (
 ORDER BY finished;
 "];
 
+/// Refuses a file whose pages contradict each other: what reads few of them would find that out at the first job.
+pub(super) fn check(db: &Connection, path: &Path) -> Result<(), StateError> {
+    let said: String =
+        db.query_row("PRAGMA quick_check(1)", [], |row| row.get(0)).map_err(|source| StateError::of(path, source))?;
+    if said == "ok" {
+        return Ok(());
+    }
+    let source = rusqlite::Error::SqliteFailure(rusqlite::ffi::Error::new(rusqlite::ffi::SQLITE_CORRUPT), Some(said));
+    Err(StateError::of(path, source))
+}
+
 /// Brings a file up to date.
 pub(super) fn migrate(db: &mut Connection, path: &Path) -> Result<(), StateError> {
     let failed = |source| StateError::of(path, source);

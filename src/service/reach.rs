@@ -359,7 +359,7 @@ mod tests {
         for (path, allowed) in [("in/new.db", true), ("in/evil.db", false), ("in/link/new.db", false)] {
             let url = format!("sqlite:{}", shown(path));
             assert_eq!(is_allowed(&config, &url), allowed, "{path}");
-            assert_eq!(is_allowed(&config, &url.replace(":/", ":///")), false, "{path}");
+            assert!(!is_allowed(&config, &url.replace(":/", ":///")), "{path}");
         }
         // All of a scheme is all of it.
         config.service.restore_targets = vec!["files:".to_owned()];

@@ -117,7 +117,9 @@ impl<'a> Guard<'a> {
             tally.gone_by_set.iter().filter(|(set, _)| !is_emptied(set)).map(|(_, gone)| gone).sum()
         };
         let mut all = Tally::default();
-        tallies.iter().for_each(|tally| all.add(tally));
+        for tally in tallies {
+            all.add(tally);
+        }
         if all.gone == 0 {
             return Vec::new();
         }

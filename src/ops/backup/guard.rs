@@ -117,7 +117,7 @@ impl<'a> Guard<'a> {
             tally.gone_by_set.iter().filter(|(set, _)| !is_emptied(set)).map(|(_, gone)| gone).sum()
         };
         let mut all = Tally::default();
-        for tally in tallies {
+        for tally in &tallies {
             all.add(tally);
         }
         if all.gone == 0 {

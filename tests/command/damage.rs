@@ -525,7 +525,9 @@ fn many_tables(world: &World) -> String {
 fn what_an_unreadable_index_object_describes_is_not_let_go() {
     let world = World::new();
     let id = many_tables(&world);
-    objects(&world, "index").iter().for_each(|object| junk(object));
+    for object in objects(&world, "index") {
+        junk(&object);
+    }
     forget_catalog(&world);
     let before = objects(&world, "snapshots");
     world.run(&["forget", "--damaged", &id]).fails(2, &["is not forgotten", "repair index"]);
@@ -540,7 +542,9 @@ fn what_an_unreadable_index_object_describes_is_not_let_go() {
 fn a_snapshot_whose_own_tables_are_gone_can_be_let_go() {
     let world = World::new();
     let id = many_tables(&world);
-    objects(&world, "packs").iter().for_each(|pack| fs::remove_file(pack).unwrap());
+    for pack in objects(&world, "packs") {
+        fs::remove_file(pack).unwrap();
+    }
     forget_catalog(&world);
     world.run(&["prune"]).fails(1, &["is missing", "rekeep verify"]);
     finds(world.run(&["verify"]), &[&id, "forget --damaged"]);

@@ -103,7 +103,7 @@ impl Catalog {
         })
     }
 
-    /// The settled heads that have a word, or all of them, in the order of [`Position`](crate::repo::Position); those that ended
+    /// The settled heads that have a word, or all of them, in the order of [`Position`]; those that ended
     /// at a time or after it, if one is given.
     pub fn heads(&self, word: Option<Word>, since: Option<Timestamp>) -> Result<Vec<HeadRow>, RepoError> {
         let since = since.map_or(i64::MIN, Timestamp::as_millis);

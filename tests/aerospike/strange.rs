@@ -142,7 +142,10 @@ fn one_record_alone_is_kept_changed_and_deleted() {
     assert_kept(&repo, &server, &second, "changed");
     server.advance(Duration::from_mins(1));
     server.delete("test", &digest);
-    let third = back_up(&repo, &server);
+    let (doubted, _) = try_back_up(&repo, &url(&server), quick(), &plain()).unwrap();
+    assert!(!doubted.complete && doubted.stats.deleted == 0, "all of a namespace is gone: {doubted:?}");
+    let accepting = BackupOptions { accept_deletions: true, ..plain() };
+    let (third, _) = try_back_up(&repo, &url(&server), quick(), &accepting).unwrap();
     assert_eq!((third.records, third.stats.deleted), (0, 1));
     assert_sound(&repo);
 }

@@ -164,7 +164,8 @@ fn rows_that_break_a_check_of_the_table_that_stands_there_are_told() {
     world
         .run(&["restore", "latest", "sqlite:b.db", "--verify"])
         .fails(0, &["table `p` has a CHECK", "rows that break it"]);
-    assert_eq!(rows(&world.path("b.db"), "SELECT v FROM p").len(), 2);
+    let db = Connection::open(world.path("b.db")).unwrap();
+    assert_eq!(db.query_row("SELECT count(*) FROM p", [], |row| row.get::<_, u32>(0)).unwrap(), 2);
     world.sql("c.db", "CREATE TABLE p(id INTEGER PRIMARY KEY, v CHECK (v <> 'c'))");
     let ran = world.ok(&["restore", "latest", "sqlite:c.db"]);
     assert!(!ran.err.contains("CHECK"), "{ran:?}");

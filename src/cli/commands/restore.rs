@@ -230,7 +230,7 @@ fn work(
     if let Some(one) = unread.first() {
         let count = counted(unread.len() as u64, "snapshot");
         let words = format!("`{}` may be another than {}: {count} cannot be read", args.snapshot, snapshot.id.short());
-        context.reporter.warning(&Warning::new(WarningKind::SnapshotPartial, one.short(), words));
+        context.reporter.warning(&Warning::new(WarningKind::ObjectUnreadable, one.short(), words));
     }
     *restored.borrow_mut() = Some(snapshot.id.to_string());
     let names: Vec<&str> = snapshot.collections.iter().map(|c| c.name.as_str()).collect();

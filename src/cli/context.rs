@@ -2,7 +2,7 @@
 
 use super::{
     common::GlobalArgs,
-    exit::{CliError, Failure, Status, usage},
+    exit::{CliError, Failure, Kept as _, Status, usage},
     interrupt,
     output::Out,
     password::{OTHER_WAYS, OWN_WAYS, PasswordSource},
@@ -71,7 +71,8 @@ impl Context {
     /// # Errors
     /// If any of it could not be written.
     pub fn shown_once(&self, kept: &'static str) -> Result<(), Failure> {
-        self.out.shown_once(kept)?;
+        let shown = self.out.shown_once().map_err(|error| CliError::io("writing", "standard output", error));
+        shown.kept(kept)?;
         if is_null(std::io::stdout()) {
             self.reporter.problem(kept);
         }

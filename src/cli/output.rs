@@ -1,6 +1,5 @@
 //! Standard output and standard error, written so that a reader who went away is no panic.
 
-use super::exit::{CliError, Failure, Kept as _};
 use serde::Serialize;
 use std::{
     fs::File,
@@ -76,14 +75,13 @@ impl Out {
         }
     }
 
-    /// Sends what is buffered, which is never shown again: that nobody reads is a failure here, and `kept` says what there is of it.
+    /// Sends what is buffered, which is never shown again: that nobody reads is a failure here.
     ///
     /// # Errors
     /// If any of it could not be written.
-    pub fn shown_once(&self, kept: &'static str) -> Result<(), Failure> {
-        let written = self.finish();
-        let closed = || if self.closed() { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) };
-        written.and_then(|()| closed()).map_err(|error| CliError::io("writing", "standard output", error)).kept(kept)
+    pub fn shown_once(&self) -> io::Result<()> {
+        self.finish()?;
+        if self.closed() { Err(io::ErrorKind::BrokenPipe.into()) } else { Ok(()) }
     }
 
     fn with(&self, write: impl FnOnce(&mut dyn Write) -> io::Result<()>) {

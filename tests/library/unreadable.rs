@@ -122,7 +122,12 @@ fn heals(kinds: &[PackKind]) {
     let outcome = outcome.unwrap();
     assert_eq!(outcome.parent, None, "{warnings}");
     assert!(names_one(&warnings, &bad), "{warnings}");
-    assert_eq!(outcome.stats.chunks_reused > 0, kinds.len() == 1, "{:?}", outcome.stats);
+    if kinds.len() == 1 {
+        assert!(outcome.stats.chunks_reused > 0, "{:?}", outcome.stats);
+    } else {
+        // One that is whole may have been read before the damage beside it was met.
+        assert!(outcome.stats.chunks_reused <= 1 && outcome.stats.chunks_new > 2, "{:?}", outcome.stats);
+    }
     all_is_whole(&repo, outcome.id.unwrap(), &first);
     assert!(db != first);
     // The chunks have a second home now, which older snapshots use as well.

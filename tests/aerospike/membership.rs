@@ -11,12 +11,8 @@ use crate::{
 };
 use rekeep::{
     connector::aerospike::AerospikeOptions,
-    ops::{
-        Phase, Progress,
-        backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, backup},
-    },
+    ops::backup::{Ask, BackupOptions, BackupOutcome, ParentChoice, backup},
     repo::Repository,
-    report::Warning,
 };
 use rekeep_aerospike_server::{Action, At, Command, Config, Control, Fault, Handle, QueryMoment, Seed, Server};
 use std::{
@@ -241,40 +237,14 @@ fn a_node_that_is_not_read_does_not_keep_the_others_from_being_read() {
     assert_says(&outcome, "could not be read to the end");
 }
 
-/// Cancels as soon as it hears these words.
-struct Hearing {
-    words: &'static str,
-    heard: Heard,
-}
-
-impl Progress for Hearing {
-    fn phase(&self, phase: &Phase) {
-        self.heard.phase(phase);
-    }
-
-    fn count(&self, records: u64, bytes: u64) {
-        self.heard.count(records, bytes);
-    }
-
-    fn warning(&self, warning: &Warning) {
-        self.heard.warning(warning);
-        if warning.words.contains(self.words) {
-            self.heard.cancel.store(true, Ordering::SeqCst);
-        }
-    }
-
-    fn cancelled(&self) -> bool {
-        self.heard.cancelled()
-    }
-}
-
 #[test]
 fn who_waits_says_for_what() {
     let server = here(Config::with_nodes(1));
     let (_world, repo) = populated(&server, 300, 32);
     server.fault(Fault::new(At::Start, Action::Refuse(18)).on(Command::Query).after_requests(1).always());
     let endless = AerospikeOptions { partition_timeout: Duration::from_hours(1), ..quick() };
-    let hearing = Hearing { words: "waiting for node BB9000000000001", heard: Heard::default() };
+    let hearing = Heard::default();
+    hearing.cancel_at.set("waiting for node BB9000000000001").unwrap();
     let error = backup(&repo, &source_of(&url(&server), endless), &plain(), &hearing).unwrap_err();
     assert!(error.is_interruption(), "{error}");
 }
@@ -392,10 +362,11 @@ fn a_node_that_falls_silent_is_told_of_before_the_first_try_is_over() {
         partition_timeout: Duration::from_hours(1),
         ..quick()
     };
-    let keeping = Hearing { words: "waiting for node BB9000000000001", heard: Heard::default() };
+    let keeping = Heard::default();
+    keeping.cancel_at.set("waiting for node BB9000000000001").unwrap();
     let error = backup(&repo, &source_of(&url(&server), endless), &without_parent(), &keeping).unwrap_err();
     assert!(error.is_interruption(), "{error}");
-    let told = keeping.heard.warnings();
+    let told = keeping.warnings();
     assert!(told.contains("waiting for node BB9000000000001 (no answer yet), 3600 s at most"), "{told}");
 }
 

@@ -6,11 +6,10 @@ use crate::{
 };
 use rekeep::{
     connector::{Overwrite, aerospike::AerospikeTarget},
-    ops::{OpsError, Phase, Progress, restore::restore},
-    report::Warning,
+    ops::{OpsError, restore::restore},
 };
 use rekeep_aerospike_server::{Action, At, Command, Config, Fault, Handle, Server};
-use std::{sync::atomic::Ordering, time::Duration};
+use std::time::Duration;
 
 #[test]
 fn answers_cut_anywhere_lose_nothing() {
@@ -95,34 +94,7 @@ fn what_never_gets_through_ends_the_restore_with_the_reason() {
     assert_same(&server, &to);
 }
 
-/// Cancels as soon as it hears these words, and keeps all of them.
-struct Hearing {
-    words: &'static str,
-    heard: Heard,
-}
-
-impl Progress for Hearing {
-    fn phase(&self, phase: &Phase) {
-        self.heard.phase(phase);
-    }
-
-    fn count(&self, records: u64, bytes: u64) {
-        self.heard.count(records, bytes);
-    }
-
-    fn warning(&self, warning: &Warning) {
-        self.heard.warning(warning);
-        if warning.words.contains(self.words) {
-            self.heard.cancel.store(true, Ordering::SeqCst);
-        }
-    }
-
-    fn cancelled(&self) -> bool {
-        self.heard.cancelled()
-    }
-}
-
-fn attempt(what: &Restore<'_>, to: &Handle, hearing: &Hearing) -> OpsError {
+fn attempt(what: &Restore<'_>, to: &Handle, hearing: &Heard) -> OpsError {
     let target = AerospikeTarget::new(&url(to), what.options.clone(), what.how.clone()).unwrap();
     restore(what.repo, &snapshot(what.repo, what.id), &target, &what.what, hearing).unwrap_err()
 }
@@ -137,10 +109,11 @@ fn a_node_that_falls_silent_is_told_of_before_the_first_try_is_over() {
         options.socket_timeout = Duration::from_secs(30);
         options.partition_timeout = Duration::from_hours(1);
     });
-    let hearing = Hearing { words: "waiting for node BB9000000000001", heard: Heard::default() };
+    let hearing = Heard::default();
+    hearing.cancel_at.set("waiting for node BB9000000000001").unwrap();
     let error = attempt(&what, &to, &hearing);
     assert!(error.is_interruption(), "{error}");
-    let told = hearing.heard.warnings();
+    let told = hearing.warnings();
     assert!(told.contains("waiting for node BB9000000000001 (no answer yet), 3600 s at most"), "{told}");
     to.clear_faults();
     to.unsilence_node(0);
@@ -159,7 +132,7 @@ fn a_node_that_falls_silent_ends_the_restore_once_its_time_is_up() {
         options.partition_timeout = Duration::from_secs(3);
     });
     let before = to.connections();
-    let error = attempt(&what, &to, &Hearing { words: "never said", heard: Heard::default() }).to_string();
+    let error = attempt(&what, &to, &Heard::default()).to_string();
     assert!(error.contains("could not be written"), "{error}");
     // Each thread had one, and who looks for the master has two more.
     assert!(to.connections() - before <= 48, "{} connections", to.connections() - before);

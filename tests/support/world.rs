@@ -13,7 +13,7 @@ use rekeep::{
     report::Warning,
 };
 use std::sync::{
-    Arc, Mutex,
+    Arc, Mutex, OnceLock,
     atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering},
 };
 use tempfile::TempDir;
@@ -52,6 +52,8 @@ pub struct Heard {
     pub cancel: AtomicBool,
     /// Cancels once this many records were reported; 0 for never.
     pub cancel_after: AtomicU64,
+    /// Cancels it as soon as these words are said.
+    pub cancel_at: OnceLock<&'static str>,
     /// Cancels it as soon as nothing comes.
     pub cancel_at_idle: AtomicBool,
     records: AtomicU64,
@@ -84,6 +86,9 @@ impl Progress for Heard {
 
     fn warning(&self, warning: &Warning) {
         self.warnings.lock().unwrap().push(warning.to_string());
+        if self.cancel_at.get().is_some_and(|words| warning.words.contains(words)) {
+            self.cancel.store(true, Ordering::Relaxed);
+        }
     }
 
     fn cancelled(&self) -> bool {

@@ -1,15 +1,13 @@
 //! The few cryptographic operations that all objects share.
 
 use crate::repo::{RepoError, entropy};
-use aes_gcm::Aes256Gcm;
-use chacha20poly1305::{AeadInOut, ChaCha20Poly1305, KeyInit, Tag, XChaCha20Poly1305};
+use rekeep_seal::{Cipher, LongCipher};
 use serde::{Deserialize, Serialize};
 use std::{fmt, str::FromStr};
-use xaes_256_gcm::Xaes256Gcm;
 use zeroize::Zeroizing;
 
 /// The length of the tag of either suite.
-pub(in crate::repo) const TAG_BYTES: usize = 16;
+pub(in crate::repo) const TAG_BYTES: usize = rekeep_seal::TAG_BYTES;
 
 /// The length of a long nonce: `XChaCha20` and XAES-256-GCM have the same.
 pub(in crate::repo) const NONCE_BYTES: usize = 24;
@@ -91,6 +89,13 @@ pub(in crate::repo) fn random<const N: usize>() -> Result<[u8; N], RepoError> {
     Ok(bytes)
 }
 
+fn long_cipher(suite: Suite, key: &[u8; 32]) -> LongCipher {
+    match suite {
+        Suite::ChaCha20Poly1305 => LongCipher::chacha(key),
+        Suite::Aes256Gcm => LongCipher::aes(key),
+    }
+}
+
 /// Encrypts `buffer` from `start` on in place and appends the tag.
 pub(in crate::repo) fn xseal(
     suite: Suite,
@@ -100,16 +105,9 @@ pub(in crate::repo) fn xseal(
     buffer: &mut Vec<u8>,
     start: usize,
 ) -> Result<(), RepoError> {
-    let body = (&mut buffer[start..]).into();
-    let tag = match suite {
-        Suite::ChaCha20Poly1305 => {
-            XChaCha20Poly1305::new(key.into()).encrypt_inout_detached(nonce.into(), ad, body).map(<[u8; 16]>::from)
-        }
-        Suite::Aes256Gcm => {
-            Xaes256Gcm::new(key.into()).encrypt_inout_detached(nonce.into(), ad, body).map(<[u8; 16]>::from)
-        }
-    };
-    let tag = tag.map_err(|_| RepoError::Internal("too many bytes for one seal".to_owned()))?;
+    let tag = long_cipher(suite, key)
+        .seal(nonce, ad, &mut buffer[start..])
+        .ok_or_else(|| RepoError::Internal("too many bytes for one seal".to_owned()))?;
     buffer.extend_from_slice(&tag);
     Ok(())
 }
@@ -124,15 +122,7 @@ pub(in crate::repo) fn xopen(
 ) -> Option<Zeroizing<Vec<u8>>> {
     let (body, tag) = sealed.split_last_chunk::<TAG_BYTES>()?;
     let mut plain = Zeroizing::new(body.to_vec());
-    let (body, tag) = (plain.as_mut_slice().into(), &Tag::from(*tag));
-    match suite {
-        Suite::ChaCha20Poly1305 => {
-            XChaCha20Poly1305::new(key.into()).decrypt_inout_detached(nonce.into(), ad, body, tag)
-        }
-        Suite::Aes256Gcm => Xaes256Gcm::new(key.into()).decrypt_inout_detached(nonce.into(), ad, body, tag),
-    }
-    .ok()?;
-    Some(plain)
+    long_cipher(suite, key).open(nonce, ad, &mut plain, *tag).then_some(plain)
 }
 
 /// Draws a nonce and gives it with ciphertext and tag.
@@ -170,38 +160,26 @@ fn frame_nonce(ordinal: u64) -> [u8; 12] {
 
 /// What seals the frames of one pack under its own key.
 #[derive(Clone)]
-pub(in crate::repo) enum FrameCipher {
-    /// Suite 1.
-    ChaCha(Box<ChaCha20Poly1305>),
-    /// Suite 2.
-    Aes(Box<Aes256Gcm>),
-}
+pub(in crate::repo) struct FrameCipher(Cipher);
 
 impl FrameCipher {
     pub fn new(suite: Suite, key: &[u8; 32]) -> Self {
-        match suite {
-            Suite::ChaCha20Poly1305 => Self::ChaCha(Box::new(ChaCha20Poly1305::new(key.into()))),
-            Suite::Aes256Gcm => Self::Aes(Box::new(Aes256Gcm::new(key.into()))),
-        }
+        Self(match suite {
+            Suite::ChaCha20Poly1305 => Cipher::chacha(key),
+            Suite::Aes256Gcm => Cipher::aes(key),
+        })
     }
 
     /// Encrypts a frame's body in place and gives the tag.
     pub fn seal(&self, ordinal: u64, ad: &[u8], body: &mut [u8]) -> Result<[u8; TAG_BYTES], RepoError> {
-        let nonce = &frame_nonce(ordinal).into();
-        match self {
-            Self::ChaCha(cipher) => cipher.encrypt_inout_detached(nonce, ad, body.into()).map(Into::into),
-            Self::Aes(cipher) => cipher.encrypt_inout_detached(nonce, ad, body.into()).map(Into::into),
-        }
-        .map_err(|_| RepoError::Internal("too many bytes for one frame".to_owned()))
+        self.0
+            .seal(&frame_nonce(ordinal), ad, body)
+            .ok_or_else(|| RepoError::Internal("too many bytes for one frame".to_owned()))
     }
 
     /// Decrypts a frame's body in place; `false` if it is not what was sealed.
     pub fn open(&self, ordinal: u64, ad: &[u8], body: &mut [u8], tag: [u8; TAG_BYTES]) -> bool {
-        let (nonce, tag) = (&frame_nonce(ordinal).into(), &Tag::from(tag));
-        match self {
-            Self::ChaCha(cipher) => cipher.decrypt_inout_detached(nonce, ad, body.into(), tag).is_ok(),
-            Self::Aes(cipher) => cipher.decrypt_inout_detached(nonce, ad, body.into(), tag).is_ok(),
-        }
+        self.0.open(&frame_nonce(ordinal), ad, body, tag)
     }
 }
 

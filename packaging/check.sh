@@ -99,8 +99,13 @@ if has cargo-deb "the Debian package"; then
     if [ -n "$may_install" ]; then
         dpkg -i "$deb" >/dev/null
         packaging/installed.sh
-        dpkg --purge rekeep >/dev/null
-        [ ! -e /usr/bin/rekeep ] && [ ! -e /var/lib/rekeep ] && [ ! -e /usr/share/doc/rekeep ]
+        # A purge takes what the service made, and nothing beside it.
+        mkdir -p /var/lib/rekeep/drills/one /var/lib/rekeep/backups/packs
+        touch /var/lib/rekeep/state.db /var/lib/rekeep/lock /var/lib/rekeep/backups/packs/one
+        dpkg --purge rekeep >/dev/null 2>&1
+        [ ! -e /usr/bin/rekeep ] && [ ! -e /usr/share/doc/rekeep ]
+        [ -e /var/lib/rekeep/backups/packs/one ] && [ "$(ls /var/lib/rekeep)" = backups ]
+        rm -r /var/lib/rekeep
         echo "the Debian package was installed and removed"
     fi
 fi

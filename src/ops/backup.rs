@@ -41,7 +41,7 @@ use super::{
     own_place,
     progress::tell_news,
     prune::Layers,
-    select::scope::scope_hash as hash_of,
+    select::{is_ahead, scope::scope_hash as hash_of},
     tag::{check_name, check_tags},
     usage::peak_memory_bytes,
 };
@@ -327,6 +327,7 @@ pub fn backup(
         notes::Notes::of(repo, session.as_ref(), (&id, &scope_hash), writing.as_ref().map(WriteSession::id));
     // Ends are by the source's clock: where that is ahead of this host's, its last snapshot is still its newest.
     let by_both_clocks = session.start().max(repo.clock().now());
+    let not_before = end_before_the_clock_went_back(repo, &id, session.start())?;
     let attempt = (|| {
         if let Some(writing) = writing.as_ref().filter(|_| options.parent == ParentChoice::None) {
             // Who wants nothing of what was there before may not trust it.
@@ -353,6 +354,7 @@ pub fn backup(
             progress,
             resume: if options.dry_run { Resume::Never } else { options.resume },
             has_resumed: false,
+            not_before: not_before.unwrap_or_default(),
             notes: notes.as_mut(),
         };
         let (parent, mut read) = loop {
@@ -423,7 +425,13 @@ pub fn backup(
     problems.extend(inherited);
     let start = read.start;
     let end_time = read.end;
-    if let Some(parent) = &parent
+    if let Some(before) = not_before {
+        progress.warn(WarningKind::ClockBackwards, "", format!(
+            "the clock went backwards since the newest snapshot, which ends at {before}: this one, which began at {}, is dated \
+             {end_time}, so that it counts as the newer",
+            session.start()
+        ));
+    } else if let Some(parent) = &parent
         && end_time < parent.content.end
     {
         progress.warn(WarningKind::ClockBackwards, parent.id.short(), format!(
@@ -561,6 +569,20 @@ const OPEN_PACKS_BYTES: usize = 64 * 1024 * 1024;
 pub(in crate::ops) fn timing_of(workers: usize) -> SessionTiming {
     let pack_bytes = (OPEN_PACKS_BYTES / (2 * workers.max(1))).clamp(4 * 1024 * 1024, TARGET_PACK_BYTES);
     SessionTiming { pack_bytes, ..SessionTiming::default() }
+}
+
+/// The newest end of this source's snapshots, if it lies behind the time at which one begins that is taken now, by no more than clocks
+/// may differ: by its end the later one would be the older.
+fn end_before_the_clock_went_back(
+    repo: &Repository,
+    source: &SourceId,
+    start: Timestamp,
+) -> Result<Option<Timestamp>, OpsError> {
+    let now = repo.clock().now();
+    if is_ahead(start, now) || is_ahead(now, start) {
+        return Ok(None);
+    }
+    Ok(repo.last_end_behind(source, start, |end| !is_ahead(end, now))?)
 }
 
 fn source_id(repo: &Repository, source: &dyn Source, options: &BackupOptions) -> SourceId {

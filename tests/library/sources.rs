@@ -5,10 +5,12 @@ use crate::support::{
     db::{assert_same, sample},
     world::{assert_sound, back_up, plain, restore_with, restored, snapshot},
 };
+use jiff::tz::TimeZone;
 use rekeep::{
     ops::{
         Narrow, SnapshotSpec,
         backup::backup,
+        forget::{Policy, plan_policy},
         restore::RestoreOptions,
         select::resolve,
         verify::{AgainstOptions, verify_against},
@@ -138,6 +140,34 @@ fn a_clock_that_went_backwards_is_warned_of_and_the_snapshot_kept() {
     };
     assert_eq!(Some(at(world.clock.now().as_millis())), second.id);
     assert_eq!(Some(at(world.clock.now().as_millis() + 3_600_000)), first.id);
+    assert_sound(&repo);
+}
+
+#[test]
+fn after_a_clock_was_put_right_by_minutes_what_is_committed_later_is_the_newer() {
+    let (world, repo) = World::new();
+    world.clock.advance(200_000);
+    back_up(&repo, &MemorySource::of(sample(1, 30, 40), &world.clock));
+    world.clock.advance(-200_000);
+    let mut last = None;
+    for seed in 2..5 {
+        let heard = Heard::default();
+        let mut source = MemorySource::of(sample(seed, 30, 40), &world.clock);
+        source.exact = seed != 3;
+        let outcome = backup(&repo, &source, &plain(), &heard).unwrap();
+        assert!(heard.warnings().contains("counts as the newer"), "{}", heard.warnings());
+        assert!(last.is_none_or(|last| outcome.parent == Some(last)), "{seed}");
+        last = outcome.id;
+        let snapshots = repo.snapshots().unwrap();
+        let spec = SnapshotSpec::Latest(0);
+        let found = resolve(&snapshots, &spec, &Narrow::default(), world.clock.now(), &Heard::default()).unwrap();
+        assert_eq!(Some(found.id), outcome.id, "{seed}");
+        world.clock.advance(1000);
+    }
+    let policy = Policy { last: Some(1), ..Policy::default() };
+    let plan = plan_policy(&repo, &Narrow::default(), &policy, &TimeZone::UTC).unwrap();
+    assert_eq!(plan.dropped().count(), 3);
+    assert!(plan.dropped().all(|decision| Some(decision.id) != last));
     assert_sound(&repo);
 }
 

@@ -55,10 +55,10 @@ pub(super) struct ReadOutcome {
 
 impl Workers<'_> {
     /// Takes what expired by the end of the run off what was counted by its start; gives that end.
-    pub(super) fn settle(&self, ended: &SessionEnd) -> Result<Timestamp, OpsError> {
+    pub(super) fn settle(&self, end: Timestamp) -> Result<Timestamp, OpsError> {
         let mut outcomes = self.outcomes();
         let earlier = outcomes.all().filter(|joined| joined.read.earlier).map(|joined| joined.read.end);
-        let mut end = earlier.fold(ended.end.max(self.start).max(self.counted_by), Timestamp::max);
+        let mut end = earlier.fold(end.max(self.start).max(self.counted_by), Timestamp::max);
         // Moving the end for one range may move it into what another one rounded.
         loop {
             let moved = outcomes.all().try_fold(end, |end, joined| joined.outcome.expiring.end_from(end));

@@ -47,6 +47,7 @@ pub(in crate::ops) fn read_part(
         progress,
         resume: Resume::Never,
         has_resumed: false,
+        not_before: crate::record::Timestamp::default(),
         notes: None,
     };
     let read = read_all(&mut run, None)?;

@@ -46,6 +46,8 @@ pub(super) struct Run<'a> {
     /// Whether something of a backup that broke off may be taken over; whether it was.
     pub(super) resume: Resume,
     pub(super) has_resumed: bool,
+    /// Where the clock was put back since the newest snapshot, that one's end: who comes later is not the older.
+    pub(super) not_before: Timestamp,
     /// What the source notes.
     pub(super) notes: Option<&'a mut Notes>,
 }
@@ -173,7 +175,8 @@ pub(super) fn read_all(run: &mut Run<'_>, parent: Option<&Snapshot>) -> Result<R
     let ended = ended.inspect_err(|_| workers.leave_checkpoint())?;
     let start = resume::earliest(workers.start, &workers.outcomes());
     let end = match &ended {
-        Some(ended) => workers.settle(ended)?,
+        Some(ended) => workers.settle(ended.end.max(run.not_before))?,
+        None if run.not_before > session.start() => workers.settle(run.not_before)?,
         None => session.start(),
     };
     let mut outcome = workers.assemble(parent, ended, end)?;

@@ -257,6 +257,17 @@ impl Repository {
         Ok(None)
     }
 
+    /// The greatest end of this source's snapshots that lies behind one time and is admitted.
+    pub fn last_end_behind(
+        &self,
+        source: &SourceId,
+        time: Timestamp,
+        is_admitted: impl Fn(Timestamp) -> bool,
+    ) -> Result<Option<Timestamp>, RepoError> {
+        let heads = self.heads_since(By::Source(source), None, Some(time))?;
+        Ok(heads.iter().map(|head| head.end).filter(|end| *end > time && is_admitted(*end)).max())
+    }
+
     /// The order of a snapshot of this source that is about to be committed: behind all with the same end.
     pub fn order_at(&self, source: &SourceId, end: Timestamp) -> Result<u64, RepoError> {
         let heads = self.heads_since(By::Source(source), None, Some(end))?;

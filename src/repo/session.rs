@@ -364,7 +364,7 @@ impl WriteSession {
 
     /// Every pack of others that this session relies on must still be there. The rules see to that; this finds a store
     /// that lost one, or a prune that broke them, before a snapshot with a hole is made. A service that keeps only a part of what
-    /// it is given shows in its listing.
+    /// it is given, or nothing, shows in its listing.
     fn check_relied(&self) -> Result<(), RepoError> {
         let storage = &self.shared.inner.storage;
         let (relied, own) = {
@@ -374,7 +374,7 @@ impl WriteSession {
         if relied.is_empty() && own.is_empty() || faults::is_broken(Rule::LastLook) {
             return Ok(());
         }
-        let mut unlisted: HashSet<ObjectName> = relied.into_iter().collect();
+        let mut unlisted: HashSet<ObjectName> = relied.into_iter().chain(own.keys().copied()).collect();
         let mut short = None;
         self.shared.inner.for_each_listed_pack(&mut |name, bytes| {
             unlisted.remove(&name);
@@ -389,7 +389,11 @@ impl WriteSession {
         for name in unlisted {
             let path = super::pack::path(&name);
             if storage.len(&path)?.is_none() {
-                return Err(RepoError::Missing { object: path });
+                return Err(if own.contains_key(&name) {
+                    storage.lost_what_it_took(&path)
+                } else {
+                    RepoError::Missing { object: path }
+                });
             }
         }
         Ok(())

@@ -44,7 +44,7 @@ pub use reserve::Spending;
 pub(in crate::repo) use runtime::wait;
 pub use spelling::{is_unexpanded_home, unexpanded_variable};
 pub use traffic::Traffic;
-pub use tree::{Named, ObjectTree, ObjectVersion, Pending, TreeEntry};
+pub use tree::{Named, ObjectTree, ObjectVersion, Pending, Stands, TreeEntry, UNTELLABLE, is_tellable};
 pub use trial::{Rights, Speed, Trial, TrialOptions};
 
 use super::{RepoError, cache::CACHE_BYTES, error::Obstructed};
@@ -535,12 +535,43 @@ impl Storage {
                     unanswered = true;
                     Err(error)
                 }
+                Ok(Created::New) if self.backend.is_far() && is_looked_at_again(name) => {
+                    match self.is_kept(name, bytes.len() as u64) {
+                        Ok(()) => Ok(Created::New),
+                        Err(error) => {
+                            unanswered = true;
+                            Err(error)
+                        }
+                    }
+                }
                 answer => answer,
             }
         };
         match self.retry(&mut attempt) {
+            Err(error) if error.get_ref().is_some_and(|inner| inner.is::<Forgotten>()) => {
+                Err(self.lost_what_it_took(name))
+            }
             Err(error) if error.kind() == ErrorKind::InvalidData => Err(no_object(name, &error)),
             done => done.map_err(|error| failed("creating", name, error)),
+        }
+    }
+
+    /// A service that said that it stored something, and did not.
+    pub(super) fn lost_what_it_took(&self, name: &str) -> RepoError {
+        RepoError::Faithless {
+            location: self.location().to_owned(),
+            reason: format!("{name} is not there, although it was answered that it is stored"),
+        }
+    }
+
+    /// Whether what was taken is there. Who may only put cannot know.
+    fn is_kept(&self, name: &str, bytes: u64) -> io::Result<()> {
+        match self.backend.len(name) {
+            Ok(len) if len == bytes => Ok(()),
+            Err(error) if error.kind() == ErrorKind::PermissionDenied => Ok(()),
+            Ok(_) => Err(io::Error::other(Forgotten)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Err(io::Error::other(Forgotten)),
+            Err(error) => Err(error),
         }
     }
 
@@ -644,6 +675,16 @@ fn is_named_by_content(name: &str) -> bool {
     let is_hash = digits.len() == 64 && digits.bytes().all(|digit| matches!(digit, b'0'..=b'9' | b'a'..=b'f'));
     is_hash && ["packs/", "index/", "parity/"].iter().any(|folder| name.starts_with(folder))
 }
+
+/// Whether an object is one that its maker's outcome rests on; packs are held against their listing before a commit.
+fn is_looked_at_again(name: &str) -> bool {
+    ["snapshots/", "index/", "forgotten/", "trash/"].iter().any(|folder| name.starts_with(folder))
+}
+
+/// What a service did with an object that it said it stored.
+#[derive(Debug, thiserror::Error)]
+#[error("it is not there, although it was answered that it is stored")]
+struct Forgotten;
 
 /// Whether a name holds that of a key which one process has drawn: nobody else makes such an object, and he makes each once.
 fn has_one_maker(name: &str) -> bool {

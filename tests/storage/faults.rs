@@ -4,6 +4,7 @@ use crate::{
     proxy::{Fault, Proxy},
     run::Life,
     s3::{KEYS, lose, ministack, names_below, uri},
+    webdav::wsgidav,
 };
 use serde_json::json;
 use std::sync::{
@@ -14,14 +15,8 @@ use std::sync::{
 const FAULTS: [Fault; 6] =
     [Fault::Status(500), Fault::Status(503), Fault::Cut, Fault::LostAnswer, Fault::HalfAnswer, Fault::Page];
 
-/// What a page in place of an answer would do to anything but a read is another service's answer, not a fault of the line.
 fn applies(fault: Fault, line: &str) -> bool {
-    let reads_object = line.starts_with("GET") && !line.contains("list-type");
-    match fault {
-        Fault::Page => reads_object,
-        Fault::HalfAnswer => line.starts_with("GET"),
-        _ => true,
-    }
+    fault != Fault::HalfAnswer || line.starts_with("GET")
 }
 
 /// Every how many requests one is broken: `REKEEP_TEST_FAULT_STEP`, 1 for all. 7 goes through all kinds of faults.
@@ -230,4 +225,81 @@ fn who_may_only_read_restores_and_verifies() {
     let err = String::from_utf8_lossy(&backup.stderr);
     assert_eq!(backup.status.code(), Some(1), "{err}");
     assert!(err.contains("creating leases/"), "which right on which object: {err}");
+}
+
+/// A repository of two snapshots of which the first is forgotten, seen directly and by a proxy from a host that knows nothing.
+fn meets(server: u16, life: &dyn Fn(u16, &str) -> (String, Vec<(&'static str, &'static str)>), what: &[(&str, &str)]) {
+    for (number, (method, path)) in what.iter().enumerate() {
+        let prefix = format!("page{number}");
+        let (place, keys) = life(server, &prefix);
+        let direct = Life::at(&place, &keys);
+        direct.init();
+        direct.fill(300);
+        let first = direct.backup();
+        direct.sql("UPDATE t SET data = randomblob(500) WHERE id < 50");
+        direct.backup();
+        direct.ok(&["forget", &first]);
+        let (method, path) = (method.to_string(), path.to_string());
+        let shown = format!("{method} {path}");
+        let broken = AtomicU64::new(0);
+        let proxy = Proxy::before(server, move |_, line| {
+            let line = line.replace("%2F", "/");
+            (line.starts_with(&method) && line.contains(&path) && broken.fetch_add(1, Ordering::SeqCst) < 2)
+                .then_some(Fault::Page)
+        });
+        let (place, mut keys) = life(proxy.port, &prefix);
+        keys.push(("REKEEP_CACHE_DIR", "of-a-stranger"));
+        let stranger = || Life::in_place_of(&direct, &place, &keys);
+        stranger().ok(&["prune"]);
+        assert_eq!(stranger().json(&["snapshots"]).as_array().map(Vec::len), Some(1), "{shown}");
+        direct.sql("UPDATE t SET data = randomblob(500) WHERE id < 100");
+        stranger().backup();
+        let verified = direct.json(&["verify", "--read-data", "--restore"]);
+        assert_eq!(verified["findings"], json!([]), "{shown}: {verified}");
+        direct.ok(&["restore", "latest", "sqlite:second.db"]);
+        assert!(direct.rows("second.db") == direct.rows("app.db"), "{shown}");
+    }
+}
+
+#[test]
+#[ignore = "needs ministack"]
+fn a_page_in_place_of_a_listing_or_of_an_answer_of_s3_is_neither() {
+    let server = ministack();
+    let lists = ["snapshots/", "packs/", "index/", "leases/"].map(|folder| ("GET", folder));
+    let puts = ["snapshots/", "packs/", "index/"].map(|folder| ("PUT", folder));
+    meets(server.port, &|port, prefix| (uri(port, prefix), KEYS.to_vec()), &[lists.as_slice(), &puts].concat());
+}
+
+#[test]
+#[ignore = "needs wsgidav"]
+fn a_page_in_place_of_a_listing_or_of_an_answer_of_webdav_is_neither() {
+    let server = wsgidav();
+    let lists = ["snapshots/", "packs/", "index/"].map(|folder| ("PROPFIND", folder));
+    let changes = [("PUT", "tmp/"), ("MOVE", "tmp/"), ("MKCOL", "packs/")];
+    let place = |port: u16, prefix: &str| {
+        (format!("webdav+http://me@127.0.0.1:{port}/{prefix}"), vec![("REKEEP_WEBDAV_PASSWORD", "hunter22")])
+    };
+    meets(server.port, &place, &[lists.as_slice(), &changes].concat());
+}
+
+#[test]
+#[ignore = "needs ministack"]
+fn what_is_swallowed_with_good_words_is_found_out_before_it_counts() {
+    let server = ministack();
+    for folder in ["snapshots/", "packs/", "index/"] {
+        let direct = Life::at(&uri(server.port, &format!("swallowed-{folder}")), &KEYS);
+        direct.init();
+        direct.fill(300);
+        let proxy = Proxy::before(server.port, move |_, line| {
+            (line.starts_with("PUT") && line.replace("%2F", "/").contains(folder)).then_some(Fault::Swallowed)
+        });
+        let life = Life::in_place_of(&direct, &uri(proxy.port, &format!("swallowed-{folder}")), &KEYS);
+        let backup = life.run(&["backup", "sqlite:app.db"]);
+        let err = String::from_utf8_lossy(&backup.stderr);
+        assert_eq!(backup.status.code(), Some(1), "{folder}: {err}");
+        assert!(err.contains("although it was answered that it is stored"), "{folder}: {err}");
+        direct.backup();
+        let verified = direct.json(&["verify", "--read-data", "--restore"]);
+        assert_eq!(verified["findings"], json!([]), "{folder}: {verified}");
+    }
 }

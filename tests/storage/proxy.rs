@@ -19,6 +19,8 @@ pub enum Fault {
     ComeAgain,
     /// The server never sees it; a page comes with status 200.
     Page,
+    /// The server never sees it; the answer is that all is well.
+    Swallowed,
     /// The connection ends before the server has seen all of it.
     Cut,
     /// The server has done it, and nobody hears of that.
@@ -114,6 +116,7 @@ fn pass(mut client: TcpStream, server: u16, count: &AtomicU64, choose: &Choose) 
         Some(Fault::Page) => {
             Some(plain("200 OK", "Content-Type: text/html; charset=utf-8\r\n", "<html>sign in</html>"))
         }
+        Some(Fault::Swallowed) => Some(plain("201 Created", "", "")),
         _ => None,
     };
     if let Some(instead) = instead {

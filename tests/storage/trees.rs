@@ -2,7 +2,7 @@
 
 use crate::{
     run::Life,
-    s3::{KEYS, ministack},
+    s3::{KEYS, ministack, put},
 };
 use serde_json::Value as Json;
 use std::{collections::BTreeMap, fs, path::Path};
@@ -61,6 +61,77 @@ fn a_tree_lives_at(uri: &str, environment: &[(&str, &str)]) {
     life.ok(&["restore", "latest", "--source", source, "files:again"]);
     assert!(contents(&life.path("again")) == contents(&tree));
     life.ok(&["verify", "--against", &at, "latest", "--source", source]);
+}
+
+/// Names that a service would take for others' are named and left, there and back, and a place that is not there is no empty one.
+fn odd_names_and_places_at(uri: &str, has_folders: bool, environment: &[(&str, &str)]) {
+    let life = Life::at("repo", environment);
+    life.init();
+    let tree = life.path("tree");
+    fs::create_dir_all(tree.join("d")).unwrap();
+    let names = [("x", "bare"), ("x ", "trailing"), (" first", "leading"), ("tail\n", "newline"), ("d/ in", "within")];
+    for (name, content) in names {
+        fs::write(tree.join(name), content).unwrap();
+    }
+    life.ok(&["backup", "files:tree"]);
+    let at = format!("files:{uri}");
+    let restored = life.run(&["restore", "latest", &at]);
+    let err = String::from_utf8_lossy(&restored.stderr).into_owned();
+    assert_eq!(restored.status.code(), Some(3), "{err}");
+    assert!(err.matches("would be taken for another one").count() >= 3, "{err}");
+    life.ok(&["backup", &at]);
+    let named = life.json(&["snapshots"]).as_array().unwrap().last().unwrap()["source"]["name"].clone();
+    life.ok(&["restore", "latest", "--source", named.as_str().unwrap(), "files:back"]);
+    let kept = [("x", "bare"), ("d/ in", "within")].map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
+    assert_eq!(contents(&life.path("back")), BTreeMap::from(kept));
+    if has_folders {
+        let (place, query) = uri.split_once('?').map_or((uri, String::new()), |(at, query)| (at, format!("?{query}")));
+        for (below, says) in [("/nosuch", "does not exist"), ("/x", "no folder")] {
+            let backup = life.run(&["backup", &format!("files:{place}{below}{query}")]);
+            let err = String::from_utf8_lossy(&backup.stderr).into_owned();
+            assert_eq!(backup.status.code(), Some(1), "{below}: {err}");
+            assert!(err.contains(says), "{below}: {err}");
+        }
+    }
+}
+
+#[test]
+#[ignore = "needs ministack"]
+fn what_is_no_path_on_s3_is_named() {
+    let server = ministack();
+    let uri = |folder: &str| format!("s3://bucket/{folder}?endpoint=http://127.0.0.1:{}", server.port);
+    odd_names_and_places_at(&uri("tree"), false, &KEYS);
+    for key in ["plain", "a//b", "/lead", "dot/./x", "x%20"] {
+        put(server.port, &format!("odd/{key}"), "content");
+    }
+    put(server.port, "odd/dir/", "content of a folder");
+    put(server.port, "odd/dir/in", "content");
+    let life = Life::at("repo", &KEYS);
+    life.init();
+    let backup = life.run(&["--json", "backup", &format!("files:{}", uri("odd"))]);
+    let told: Json = serde_json::from_slice(&backup.stdout).unwrap();
+    assert_eq!(backup.status.code(), Some(3), "{told}");
+    let problems = told["problems"].to_string();
+    for key in ["a//", "//", "dot/./", "x ", "dir/: "] {
+        assert!(problems.contains(key), "{key}: {problems}");
+    }
+    life.run(&["restore", "latest", "files:back"]);
+    let kept = ["plain", "dir/in"].map(|name| (name.to_owned(), b"content".to_vec()));
+    assert_eq!(contents(&life.path("back")), BTreeMap::from(kept));
+}
+
+#[test]
+#[ignore = "needs wsgidav"]
+fn odd_names_and_places_on_webdav_are_named() {
+    let server = crate::webdav::wsgidav();
+    let uri = format!("webdav+http://me@127.0.0.1:{}/tree", server.port);
+    odd_names_and_places_at(&uri, true, &[("REKEEP_WEBDAV_PASSWORD", "hunter22")]);
+}
+
+#[test]
+#[ignore = "needs openssh"]
+fn odd_names_and_places_on_sftp_are_named() {
+    crate::sftp::with_server(|uri| odd_names_and_places_at(uri, true, &[]));
 }
 
 #[test]

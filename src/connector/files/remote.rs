@@ -18,7 +18,9 @@ use crate::{
         Clock, KeyCodec, KeyRange, Meta, RecordBatch, RecordStream, RowHead, StreamError, StreamedValue, SystemClock,
         Tag, Timestamp,
     },
-    repo::storage::{Named, ObjectTree, ObjectVersion, StorageOptions, TreeEntry, is_within},
+    repo::storage::{
+        Named, ObjectTree, ObjectVersion, Stands, StorageOptions, TreeEntry, UNTELLABLE, is_tellable, is_within,
+    },
 };
 use serde_json::{Value as Json, json};
 use std::{
@@ -65,9 +67,9 @@ impl Remote {
         ConnectorError::Io { operation, object: self.location().to_owned(), source }
     }
 
-    /// The entries of a folder; an absent one is empty.
+    /// The entries of a folder, such as cannot be told among them; an absent one is empty.
     fn list(&self, dir: &[u8]) -> io::Result<Vec<Listed<Option<ObjectVersion>>>> {
-        let entries = self.0.list(std::str::from_utf8(dir).map_err(io::Error::other)?)?;
+        let entries = self.0.list_all(std::str::from_utf8(dir).map_err(io::Error::other)?)?;
         Ok(entries
             .into_iter()
             .map(|TreeEntry { name, version }| Listed { name: name.into_bytes(), item: version })
@@ -101,6 +103,17 @@ impl Run {
             let key = [dir, &entry.name].concat();
             if self.foreign.iter().any(|foreign| foreign.as_bytes() == key) {
                 self.note(&key, "is the repository itself, and is left out");
+                return false;
+            }
+            if entry.name.is_empty() {
+                self.missing(
+                    &key,
+                    &io::Error::other("an object with the folder's name has content, which is not kept"),
+                );
+                return false;
+            }
+            if std::str::from_utf8(&key).is_ok_and(|key| !is_tellable(key)) {
+                self.missing(&key, &io::Error::other(UNTELLABLE));
                 return false;
             }
             self.selection.takes(&key)
@@ -145,6 +158,12 @@ impl RemoteSession {
     ) -> Result<Self, ConnectorError> {
         if options.repository.as_deref().is_some_and(|own| is_within(remote.location(), own)) {
             return Err(ConnectorError::Usage { object: remote.location().to_owned(), reason: OWN.to_owned() });
+        }
+        let object = remote.location().to_owned();
+        match remote.0.stands().map_err(|source| remote.error("look at", source))? {
+            Stands::Folder => {}
+            Stands::File => return Err(ConnectorError::Unreadable { object, reason: "it is no folder".to_owned() }),
+            Stands::Nothing => return Err(ConnectorError::Missing { object: format!("the folder {object}") }),
         }
         let foreign =
             options.leave_out.iter().filter_map(|place| below_of(remote.location(), place.to_str()?)).collect();

@@ -611,8 +611,9 @@ impl Made {
         #[cfg(feature = "http")]
         let operator = if place.service.is_http() {
             let (ca_file, proxy) = (place.ca_file.as_deref(), place.proxy.as_deref());
+            let (meter, secrets) = (Arc::clone(meter), &place.secrets);
             let transport =
-                super::transport::Transport::new(ca_file, proxy, refuses_pages, Arc::clone(meter), &place.secrets)?;
+                super::transport::Transport::new(ca_file, proxy, refuses_pages, place.service, meter, secrets)?;
             let context = operator.base_context().with_http_transport(opendal::HttpTransporter::new(transport));
             operator.with_context(context)
         } else {

@@ -47,7 +47,7 @@ pub(super) struct Requests {
 impl Requests {
     pub fn of(place: &ServicePlace, meter: &Arc<Meter>) -> Result<Self, String> {
         let (ca_file, proxy) = (place.ca_file.as_deref(), place.proxy.as_deref());
-        let transport = Transport::new(ca_file, proxy, false, Arc::clone(meter), &place.secrets)?;
+        let transport = Transport::new(ca_file, proxy, false, place.service, Arc::clone(meter), &place.secrets)?;
         let transport = HttpTransporter::new(transport);
         let of = |key: &str| place.config.get(key).filter(|value| !value.is_empty());
         let is_signed = of("skip_signature").is_none_or(|value| value != "true");

@@ -116,6 +116,33 @@ impl Service {
         }
     }
 
+    /// Whether bytes are a page of a listing as this service writes it, be it one without entries.
+    #[cfg(feature = "http")]
+    pub fn is_listing(self, page: &[u8]) -> bool {
+        let has_member = |name: &str| {
+            let members = serde_json::from_slice::<BTreeMap<String, serde::de::IgnoredAny>>(page);
+            members.is_ok_and(|members| members.contains_key(name))
+        };
+        let begins_with = |names: &[&str]| root_of(page).is_some_and(|root| names.contains(&root.as_str()));
+        match self {
+            #[cfg(feature = "s3")]
+            Self::S3 => begins_with(&["ListBucketResult", "ListVersionsResult"]),
+            // A page without this element would be asked for again and again.
+            #[cfg(feature = "azblob")]
+            Self::Azblob => begins_with(&["EnumerationResults"]) && page.windows(11).any(|part| part == b"<NextMarker"),
+            #[cfg(feature = "webdav")]
+            Self::Webdav { .. } => begins_with(&["multistatus"]),
+            #[cfg(feature = "oss")]
+            Self::Oss => begins_with(&["ListBucketResult", "ListVersionsResult"]),
+            #[cfg(feature = "gcs")]
+            Self::Gcs => has_member("kind"),
+            #[cfg(feature = "b2")]
+            Self::B2 => has_member("files"),
+            #[allow(unreachable_patterns, reason = "depends on the services that are built in")]
+            _ => true,
+        }
+    }
+
     /// What may be said of it.
     pub fn options(self) -> Options {
         match self {
@@ -427,6 +454,57 @@ mod aws {
             assert_eq!(region_in(text, "default").as_deref(), Some("eu-west-1"));
             assert_eq!(region_in(text, "backup").as_deref(), Some("eu-central-1"));
             assert_eq!(region_in(text, "other"), None);
+        }
+    }
+}
+
+/// The name of a document's outermost element.
+#[cfg(feature = "http")]
+fn root_of(document: &[u8]) -> Option<String> {
+    use quick_xml::{Reader, events::Event};
+    let mut reader = Reader::from_reader(document.strip_prefix(b"\xef\xbb\xbf").unwrap_or(document));
+    loop {
+        match reader.read_event().ok()? {
+            Event::Start(element) | Event::Empty(element) => {
+                return Some(element.local_name().as_ref().to_owned());
+            }
+            Event::Eof => return None,
+            _ => {}
+        }
+    }
+}
+
+#[cfg(all(test, feature = "s3", feature = "webdav", feature = "azblob", feature = "gcs", feature = "b2"))]
+mod tests {
+    use super::Service;
+
+    #[test]
+    fn nothing_but_a_page_of_its_own_is_a_listing_of_a_service() {
+        let webdav = Service::Webdav { tls: true };
+        let all = [Service::S3, Service::Azblob, Service::Gcs, Service::B2, webdav];
+        let pages: [&[u8]; 5] = [
+            b"<?xml version=\"1.0\"?>\n<ListBucketResult xmlns=\"u\"><IsTruncated>false</IsTruncated></ListBucketResult>",
+            b"\xef\xbb\xbf<?xml version=\"1.0\"?><EnumerationResults><Blobs/><NextMarker /></EnumerationResults>",
+            b"{\"kind\": \"storage#objects\"}",
+            b"{\"files\": [], \"nextFileName\": null}",
+            b"<!-- x --><D:multistatus xmlns:D=\"DAV:\"/>",
+        ];
+        for (number, service) in all.into_iter().enumerate() {
+            for (other, page) in pages.iter().enumerate() {
+                assert_eq!(service.is_listing(page), number == other, "{service:?} {other}");
+            }
+            for none in [
+                "",
+                "<",
+                "{}",
+                "[]",
+                "Please sign in",
+                "<!DOCTYPE html><html><body>Please sign in<p></body></html>",
+                "<Error><Code>InternalError</Code></Error>",
+                "<EnumerationResults><Blobs/></EnumerationResults>",
+            ] {
+                assert!(!service.is_listing(none.as_bytes()), "{service:?} {none}");
+            }
         }
     }
 }

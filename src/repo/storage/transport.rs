@@ -1,7 +1,10 @@
 //! The way of HTTP requests: time limits, `Retry-After`, counts, and a look at answers that no object store gives.
+//!
+//! What stands between us and a service answers in its place: a page to sign in at, with status 200. As a listing it would be one
+//! without entries, as the answer to a put a success; both lose data, so neither is believed.
 
-use super::{failure::Secrets, traffic::Meter};
-use futures::Stream;
+use super::{failure::Secrets, service::Service, traffic::Meter};
+use futures::{Stream, stream};
 use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, header};
 use opendal::{Buffer, Error, ErrorKind, HttpBody, HttpTransport, Result, raw::Operation};
 use opendal_http_transport_reqwest::ReqwestTransport;
@@ -76,6 +79,7 @@ pub(super) struct Transport {
     not_before: Mutex<Option<Instant>>,
     /// An object of ours is never a web page. Objects of others may be.
     refuses_pages: bool,
+    service: Service,
 }
 
 impl Transport {
@@ -83,6 +87,7 @@ impl Transport {
         ca_file: Option<&str>,
         proxy: Option<&str>,
         refuses_pages: bool,
+        service: Service,
         meter: Arc<Meter>,
         secrets: &Secrets,
     ) -> std::result::Result<Self, String> {
@@ -101,7 +106,7 @@ impl Transport {
             client = client.proxy(proxy);
         }
         let client = client.build().map_err(|error| secrets.hide(&error.to_string()))?;
-        Ok(Self { client: ReqwestTransport::new(client), meter, not_before: Mutex::default(), refuses_pages })
+        Ok(Self { client: ReqwestTransport::new(client), meter, not_before: Mutex::default(), refuses_pages, service })
     }
 
     async fn wait_for_our_turn(&self) {
@@ -136,13 +141,62 @@ impl Transport {
     }
 
     /// What a proxy or a wrong address answers, rather than an object store.
-    fn check(&self, is_read: bool, response: &Response<HttpBody>) -> Result<()> {
+    fn check(&self, asked: &Asked, response: &Response<HttpBody>) -> Result<()> {
+        let status = response.status();
+        if matches!(status.as_u16(), 408 | 425 | 429 | 499) {
+            let kind = if status.as_u16() == 429 { ErrorKind::RateLimited } else { ErrorKind::Unexpected };
+            return Err(Error::new(kind, format!("the service answered {status}")).set_temporary());
+        }
+        if let (Some(method), 405 | 501) = (asked.right, status.as_u16()) {
+            let words = format!("the server does not allow {method} ({status})");
+            return Err(Error::new(ErrorKind::PermissionDenied, words));
+        }
         let content_type = response.headers().get(header::CONTENT_TYPE).and_then(|value| value.to_str().ok());
-        let is_page = content_type.is_some_and(|value| value.starts_with("text/html"));
-        if self.refuses_pages && is_read && is_page && response.status().is_success() {
+        if !content_type.is_some_and(|value| value.starts_with("text/html")) || !response.status().is_success() {
+            return Ok(());
+        }
+        if self.refuses_pages && asked.is_content {
             return Err(temporary("a web page came in place of an object"));
         }
+        // Some servers have a page for what they made (201), none for what is merely well.
+        if asked.is_change && response.status() == StatusCode::OK {
+            return Err(temporary("a web page came in place of an answer"));
+        }
         Ok(())
+    }
+
+    /// A listing is handed on whole, if it is one.
+    async fn checked_listing(&self, response: Response<HttpBody>) -> Result<Response<HttpBody>> {
+        let (head, mut body) = response.into_parts();
+        let page = body.to_buffer().await?;
+        if !self.service.is_listing(&page.to_bytes()) {
+            return Err(temporary("what came in place of a listing is none"));
+        }
+        let size = page.len() as u64;
+        Ok(Response::from_parts(head, HttpBody::new(stream::iter([Ok(page)]), Some(size))))
+    }
+}
+
+/// What matters of a request when its answer is there.
+struct Asked {
+    /// An object, or what is known of it.
+    is_content: bool,
+    is_change: bool,
+    is_listing: bool,
+    /// A method that a server without rights of its own switches off.
+    right: Option<&'static str>,
+}
+
+impl Asked {
+    fn by(request: &Request<Buffer>, kind: &str) -> Self {
+        let method = request.method().as_str();
+        let is_propfind = method == "PROPFIND";
+        Self {
+            is_content: matches!(kind, "read" | "stat") && matches!(method, "GET" | "HEAD"),
+            is_change: matches!(method, "PUT" | "POST" | "DELETE" | "MOVE" | "MKCOL"),
+            is_listing: is_propfind || kind == "list" && method == "GET",
+            right: ["PUT", "DELETE"].into_iter().find(|right| *right == method),
+        }
     }
 }
 
@@ -171,7 +225,7 @@ impl HttpTransport for Transport {
     async fn fetch(&self, request: Request<Buffer>) -> Result<Response<HttpBody>> {
         self.wait_for_our_turn().await;
         let (kind, sent) = (kind_of(&request), request.body().len() as u64);
-        let is_read = kind == "read" && request.method() == Method::GET;
+        let asked = Asked::by(&request, kind);
         let is_delete = request.method() == Method::DELETE;
         let address = HEARD.try_with(|_| request.uri().clone()).ok();
         self.meter.count(kind);
@@ -186,12 +240,17 @@ impl HttpTransport for Transport {
             let heard = Heard { address, headers: response.headers().clone() };
             let _ = HEARD.try_with(|last| *last.lock().unwrap_or_else(PoisonError::into_inner) = Some(heard));
         }
-        self.check(is_read, &response)?;
+        self.check(&asked, &response)?;
         let meter = Arc::clone(&self.meter);
         let timed = |inner| -> Box<dyn Stream<Item = Result<Buffer>> + Send + Sync + Unpin> {
             Box::new(Timed { inner, clock: Box::pin(tokio::time::sleep(PROGRESS)), meter })
         };
-        Ok(response.map(|body| body.map_inner(timed)))
+        let response = response.map(|body| body.map_inner(timed));
+        if asked.is_listing && response.status().is_success() {
+            self.checked_listing(response).await
+        } else {
+            Ok(response)
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use opendal::{
     Buffer, Metadata, Operator,
     layers::RetryLayer,
     options::{ListOptions, ReadOptions, WriteOptions},
+    raw::normalize_path,
 };
 use std::{
     future::Future,
@@ -29,6 +30,9 @@ use std::{
 
 /// Services that give an object another mark with every write.
 const MARKING: [&str; 8] = ["s3", "gcs", "azblob", "azdls", "b2", "cos", "obs", "oss"];
+
+/// Services with folders of their own.
+const WITH_FOLDERS: [&str; 2] = ["sftp", "webdav"];
 
 /// How often a request is tried again.
 const RETRIES: usize = 5;
@@ -48,10 +52,23 @@ pub enum Named {
     Tree(ObjectTree),
 }
 
+/// What stands where a tree should be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Stands {
+    /// A folder; or who knows: a bucket has no folders.
+    Folder,
+    /// Something else.
+    File,
+    /// Nothing.
+    Nothing,
+}
+
 /// A prefix at a service, and what lies below it. Cheap to clone.
 #[derive(Clone)]
 pub struct ObjectTree {
     operator: Operator,
+    /// The folder above, and the tree's name there, where a service has folders.
+    above: Option<(Operator, String)>,
     secrets: Arc<Secrets>,
     location: String,
 }
@@ -81,6 +98,22 @@ impl std::fmt::Debug for ObjectTree {
         f.debug_tuple("ObjectTree").field(&self.location).finish()
     }
 }
+
+/// Whether a service that is told this name is told just this one. On the way a path is trimmed and freed of empty parts, and an
+/// address of `.` and `..`: another object would be read, replaced or deleted.
+#[must_use]
+pub fn is_tellable(name: &str) -> bool {
+    let is_dots = |part: &str| part == "." || part == "..";
+    name.is_empty() || normalize_path(name) == name && !name.split('/').any(is_dots)
+}
+
+fn told(name: &str) -> io::Result<String> {
+    if is_tellable(name) { Ok(name.to_owned()) } else { Err(io::Error::new(ErrorKind::InvalidInput, UNTELLABLE)) }
+}
+
+/// Why an object is left alone.
+pub const UNTELLABLE: &str =
+    "its name begins or ends with white space, or has an empty part, `.` or `..`, and would be taken for another one";
 
 impl ObjectVersion {
     fn of(metadata: &Metadata) -> Self {
@@ -122,8 +155,28 @@ impl ObjectTree {
     fn at(place: &ServicePlace) -> Result<Self, String> {
         // A web page may be what somebody keeps there.
         let made = Made::of(place, &place.config, false, &Arc::new(Meter::new()))?;
-        let operator = made.operator.layer(RetryLayer::new().with_max_times(RETRIES).with_jitter());
-        Ok(Self { operator, secrets: Arc::new(place.secrets.clone()), location: place.canonical.clone() })
+        let retried = |made: Made| made.operator.layer(RetryLayer::new().with_max_times(RETRIES).with_jitter());
+        let operator = retried(made);
+        let above = match place.config.get("root").and_then(|root| root.trim_end_matches('/').rsplit_once('/')) {
+            Some((folder, name)) if WITH_FOLDERS.contains(&operator.info().scheme()) && !name.is_empty() => {
+                let mut config = place.config.clone();
+                config.insert("root".to_owned(), format!("{folder}/"));
+                Some((retried(Made::of(place, &config, false, &Arc::new(Meter::new()))?), name.to_owned()))
+            }
+            _ => None,
+        };
+        Ok(Self { operator, above, secrets: Arc::new(place.secrets.clone()), location: place.canonical.clone() })
+    }
+
+    /// What stands there: to a listing what is absent is as empty as an empty folder.
+    pub fn stands(&self) -> io::Result<Stands> {
+        let Some((operator, name)) = self.above.clone() else { return Ok(Stands::Folder) };
+        match self.ask(async move { operator.stat(&name).await }) {
+            Ok(metadata) if metadata.is_file() => Ok(Stands::File),
+            Ok(_) => Ok(Stands::Folder),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(Stands::Nothing),
+            Err(error) => Err(error),
+        }
     }
 
     /// What names the place: neither credentials nor options.
@@ -137,9 +190,17 @@ impl ObjectTree {
         wait(async move { work.await.map_err(|error| io_error(error, &secrets)) })
     }
 
-    /// The names in a folder (empty for the whole, else with its `/`), in any order; an absent folder is an empty one.
+    /// The names in a folder (empty for the whole, else with its `/`) that can be told, in any order; an absent folder is an empty
+    /// one.
     pub fn list(&self, folder: &str) -> io::Result<Vec<TreeEntry>> {
-        let (operator, path) = (self.operator.clone(), if folder.is_empty() { "/" } else { folder }.to_owned());
+        let mut entries = self.list_all(folder)?;
+        entries.retain(|entry| !entry.name.is_empty() && is_tellable(&format!("{folder}{}", entry.name)));
+        Ok(entries)
+    }
+
+    /// The same with what cannot be told, and without a name with the content that stands under the folder's own.
+    pub fn list_all(&self, folder: &str) -> io::Result<Vec<TreeEntry>> {
+        let (operator, path) = (self.operator.clone(), if folder.is_empty() { "/".to_owned() } else { told(folder)? });
         let listed = self.ask(async move { operator.lister(&path).await?.try_collect::<Vec<_>>().await });
         let listed = match listed {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
@@ -148,10 +209,13 @@ impl ObjectTree {
         let entries = listed.iter().filter_map(|entry| {
             let name = entry.path().strip_prefix(folder)?;
             let version = ObjectVersion::of(entry.metadata());
+            let is_itself = name.is_empty() || folder.is_empty() && name == "/";
+            if is_itself && version.bytes == 0 || is_itself && entry.metadata().is_dir() && version.etag.is_none() {
+                return None;
+            }
             let tells = entry.metadata().is_file() && (version.etag.is_some() || version.modified.is_some());
-            // Some services list the folder itself.
-            (!name.is_empty() && name != "/")
-                .then(|| TreeEntry { name: name.to_owned(), version: tells.then_some(version) })
+            let name = if is_itself { "" } else { name }.to_owned();
+            Some(TreeEntry { name, version: tells.then_some(version) })
         });
         Ok(entries.collect())
     }
@@ -181,13 +245,13 @@ impl ObjectTree {
 
     /// Which version an object is. `NotFound` if there is none.
     pub fn version(&self, name: &str) -> io::Result<ObjectVersion> {
-        let (operator, path) = (self.operator.clone(), name.to_owned());
+        let (operator, path) = (self.operator.clone(), told(name)?);
         Ok(ObjectVersion::of(&self.ask(async move { operator.stat(&path).await })?))
     }
 
     /// Whether there is an object or a folder of that name.
     pub fn exists(&self, name: &str) -> io::Result<bool> {
-        let (operator, path) = (self.operator.clone(), name.to_owned());
+        let (operator, path) = (self.operator.clone(), told(name)?);
         self.ask(async move { operator.exists(&path).await })
     }
 
@@ -205,7 +269,7 @@ impl ObjectTree {
         let etag = version.etag.clone().filter(|_| is_bound);
         let mut reader = TreeReader {
             tree: self.clone(),
-            name: name.to_owned(),
+            name: told(name)?,
             etag,
             len: version.bytes,
             asked: 0,
@@ -232,7 +296,7 @@ impl ObjectTree {
 
     /// Begins to create an object of bytes that are at hand.
     pub fn begin_create(&self, name: &str, bytes: Bytes) -> io::Result<Pending<()>> {
-        let (operator, secrets, name) = (self.operator.clone(), Arc::clone(&self.secrets), name.to_owned());
+        let (operator, secrets, name) = (self.operator.clone(), Arc::clone(&self.secrets), told(name)?);
         let (aside, options) = (self.aside(&name)?, self.creating());
         let work = async move {
             let Some(aside) = aside else {
@@ -266,7 +330,7 @@ impl ObjectTree {
     }
 
     fn write_as(&self, name: &str, content: &mut dyn Read, mut options: WriteOptions) -> io::Result<()> {
-        let aside = self.aside(name)?;
+        let aside = self.aside(&told(name)?)?;
         let (operator, path) = (self.operator.clone(), aside.clone().unwrap_or_else(|| name.to_owned()));
         if self.operator.info().capability().write_can_multi {
             options.chunk = Some(WRITE_BYTES);
@@ -313,19 +377,20 @@ impl ObjectTree {
 
     /// Makes a folder; where the service knows none, an object that stands for it.
     pub fn make_folder(&self, name: &str) -> io::Result<()> {
-        let (operator, path) = (self.operator.clone(), name.to_owned());
+        let (operator, path) = (self.operator.clone(), told(name)?);
         self.ask(async move { operator.create_dir(&path).await })
     }
 
     /// Deletes an object or an empty folder; deleting what does not exist is no error.
     pub fn delete(&self, name: &str) -> io::Result<()> {
-        let (operator, path) = (self.operator.clone(), name.to_owned());
+        let (operator, path) = (self.operator.clone(), told(name)?);
         self.ask(async move { operator.delete(&path).await })
     }
 
     /// Deletes objects, many with one request where the service can.
     pub fn delete_all(&self, names: Vec<String>) -> io::Result<()> {
         let operator = self.operator.clone();
+        let names = names.iter().map(|name| told(name)).collect::<io::Result<Vec<_>>>()?;
         self.ask(async move { operator.delete_iter(names).await })
     }
 }
@@ -435,6 +500,28 @@ mod tests {
         assert_eq!(found, lens.map(|len| (format!("d/{len}"), len as u64)));
         assert_eq!(tree.list_below("d/").unwrap().len(), lens.len());
         assert!(tree.list_below("none/").unwrap().is_empty());
+    }
+
+    #[test]
+    fn a_name_that_would_be_taken_for_another_one_is_refused_and_told() {
+        let tree = tree();
+        for name in ["x ", " x", "x\n", "x\u{a0}", "/x", "a//b", "a/./b", "../x", "a/..", "//"] {
+            assert!(!is_tellable(name), "{name:?}");
+            let kinds = [
+                tree.write(name, &mut &b"other"[..]).map_err(|error| error.kind()),
+                tree.create(name, &mut &b"other"[..]).map_err(|error| error.kind()),
+                tree.begin_create(name, Bytes::new()).map(drop).map_err(|error| error.kind()),
+                tree.version(name).map(drop).map_err(|error| error.kind()),
+                tree.exists(name).map(drop).map_err(|error| error.kind()),
+                tree.delete(name).map_err(|error| error.kind()),
+                tree.delete_all(vec![name.to_owned()]).map_err(|error| error.kind()),
+                tree.make_folder(name).map_err(|error| error.kind()),
+            ];
+            assert_eq!(kinds, [Err(ErrorKind::InvalidInput); 8], "{name:?}");
+        }
+        for name in ["", "x", "a/b", "a/", "a/ b", "a /b", "a\nb", "...", "a/.b", "x..", "\u{a0}x".trim_start()] {
+            assert!(is_tellable(name), "{name:?}");
+        }
     }
 
     #[test]

@@ -76,7 +76,7 @@ pub(in crate::repo::storage) struct Requests {
 impl Requests {
     pub fn of(place: &ServicePlace, meter: &Arc<Meter>) -> Result<Self, String> {
         let (ca_file, proxy) = (place.ca_file.as_deref(), place.proxy.as_deref());
-        let transport = Transport::new(ca_file, proxy, false, Arc::clone(meter), &place.secrets)?;
+        let transport = Transport::new(ca_file, proxy, false, place.service, Arc::clone(meter), &place.secrets)?;
         let transport = HttpTransporter::new(transport);
         let of = |key: &str| place.config.get(key).map(String::as_str).filter(|value| !value.is_empty());
         let context = Context::new().with_file_read(TokioFileRead).with_env(OsEnv).with_http_send(transport.clone());

@@ -153,7 +153,7 @@ impl Mover {
         let headers = [("Destination", destination.as_str()), ("Overwrite", "F")];
         match self.send(operator, "MOVE", from, &headers, secrets).await? {
             StatusCode::PRECONDITION_FAILED => Ok(Created::Exists),
-            status if status.is_success() => Ok(Created::New),
+            StatusCode::CREATED | StatusCode::NO_CONTENT => Ok(Created::New),
             status => {
                 self.folders.lock().unwrap_or_else(PoisonError::into_inner).clear();
                 Err(refused("MOVE", status))
@@ -175,11 +175,12 @@ impl Mover {
 
 fn refused(method: &str, status: StatusCode) -> io::Error {
     let kind = match status.as_u16() {
-        401 | 403 => ErrorKind::PermissionDenied,
+        401 | 403 | 405 | 501 => ErrorKind::PermissionDenied,
         429 => ErrorKind::WouldBlock,
         // 409: a folder above went meanwhile; 423: somebody else is at work on it.
         507 => ErrorKind::StorageFull,
-        409 | 423 | 500..=599 => ErrorKind::TimedOut,
+        // Another success, such as 207, says of a MOVE that it was none in part.
+        200..=299 | 408 | 409 | 423 | 500..=599 => ErrorKind::TimedOut,
         _ => ErrorKind::Other,
     };
     io::Error::new(kind, format!("{method} was answered by {status}"))

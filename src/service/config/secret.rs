@@ -1,10 +1,13 @@
 //! Secrets of the configuration: never shown, kept where `[secret]` comes back, and looked up where they are references.
 
 use super::{Config, SecretAgent, hidden::HIDDEN};
-use crate::connector::aerospike::{
-    TlsOptions,
-    options::Address,
-    secrets::{AgentPlace, DEFAULT_PORT, SecretAgent as Agent, named},
+use crate::connector::{
+    aerospike::{
+        TlsOptions,
+        options::Address,
+        secrets::{AgentPlace, DEFAULT_PORT, SecretAgent as Agent, named},
+    },
+    url::with_secrets_as,
 };
 use serde_json::Value as Json;
 use std::{io::Read as _, time::Duration};
@@ -28,33 +31,16 @@ const MAX_BYTES: u64 = 64 * 1024;
 /// Whether a field of this name with this value hides something. References are no secrets.
 fn is_secret(name: &str, value: &Json) -> bool {
     let is_reference = |text: &str| ["env:", "file:", "secrets:"].iter().any(|scheme| text.starts_with(scheme));
-    FIELDS.contains(&name) && value.as_str().is_some_and(|text| !text.is_empty() && !is_reference(text))
+    names_secret(name) && value.as_str().is_some_and(|text| !text.is_empty() && !is_reference(text))
 }
-
-/// Pieces of the names of options of URLs that are secrets.
-const IN_URLS: [&str; 7] = ["password", "secret", "token", "account-key", "application-key", "credential", "sas"];
 
 /// A URL as it is shown: with `[secret]` in the place of the password of `//USER:PASSWORD@HOST`, and of options that are secrets.
 pub(in crate::service) fn hidden_url(url: &str) -> String {
-    let Some((scheme, _)) = url.split_once(':').filter(|(scheme, _)| is_scheme(scheme)) else { return url.to_owned() };
-    let (place, query) = url.split_once('?').map_or((url, None), |(place, query)| (place, Some(query)));
-    let mut shown = place.to_owned();
-    if let Some((before, rest)) = place.split_once("://") {
-        // The password of a database may hold a slash; of others the login ends before the path.
-        let of_database = ["postgresql", "postgres", "atlasdb"].contains(&scheme);
-        let end = if of_database { rest.len() } else { rest.find(['/', '#']).unwrap_or(rest.len()) };
-        if let Some((login, host)) = rest[..end].rsplit_once('@')
-            && let Some((user, _)) = login.split_once(':')
-        {
-            shown = format!("{before}://{user}:{HIDDEN}@{host}{}", &rest[end..]);
-        }
+    let is_url = url.split_once(':').is_some_and(|(scheme, _)| is_scheme(scheme));
+    if !is_url {
+        return url.to_owned();
     }
-    let Some(query) = query else { return shown };
-    let pairs = query.split('&').map(|pair| match pair.split_once('=') {
-        Some((name, value)) if !value.is_empty() && is_named_secret(name) => format!("{name}={HIDDEN}"),
-        _ => pair.to_owned(),
-    });
-    format!("{shown}?{}", pairs.collect::<Vec<_>>().join("&"))
+    with_secrets_as(url, &|user| format!("{user}:{HIDDEN}"), &|name| Some(format!("{name}={HIDDEN}")))
 }
 
 fn is_scheme(text: &str) -> bool {
@@ -62,10 +48,14 @@ fn is_scheme(text: &str) -> bool {
         && text.chars().all(|c| c.is_ascii_alphanumeric() || "+-.".contains(c))
 }
 
-fn is_named_secret(name: &str) -> bool {
-    let name = name.to_ascii_lowercase().replace('_', "-");
-    IN_URLS.iter().any(|piece| name.contains(piece)) || name.ends_with("access-key")
+/// Whether a field of this name is a secret: one of the configuration's, or an option of a source or target.
+fn names_secret(name: &str) -> bool {
+    let ends = |end: &str| name.replace('_', "-").ends_with(end);
+    FIELDS.contains(&name) || OPTIONS.iter().any(|end| ends(end))
 }
+
+/// How names of options of sources and targets end that are secrets.
+const OPTIONS: [&str; 6] = ["-password", "-access-key", "-account-key", "-application-key", "encryption-key", "-token"];
 
 /// A text of a field as it is shown.
 fn hidden_text(name: &str, text: &str) -> String {
@@ -105,7 +95,7 @@ fn left_in(name: &str, json: &Json) -> Option<Vec<String>> {
         Json::Array(list) => list.iter().find_map(|value| left_in("", value)),
         Json::String(text) => {
             let is_left = text.contains(HIDDEN) && hidden_text(name, text) == *text;
-            let stands = text == HIDDEN && FIELDS.contains(&name)
+            let stands = text == HIDDEN && names_secret(name)
                 || is_left && (text.contains(&format!(":{HIDDEN}@")) || text.contains(&format!("={HIDDEN}")));
             stands.then(Vec::new)
         }
@@ -252,6 +242,21 @@ mod tests {
             (&back["a"]["password"], &back["a"]["user"], &back["key"]),
             (&json!("one"), &json!("other"), &json!("k"))
         );
+    }
+
+    #[test]
+    fn secrets_among_options_of_sources_and_targets_are_hidden() {
+        let names = ["as_password", "tls_key_password", "encryption_key", "secret_access_key", "session_token"];
+        for name in names {
+            let mut options = json!({ "target-options": { name: "hunter2" } });
+            hide(&mut options);
+            assert_eq!(options["target-options"][name], HIDDEN, "{name}");
+        }
+        for name in ["password-file", "encryption_key_file", "secret-agent-name", "tls_cafile", "secret-agent"] {
+            let mut options = json!({ "target-options": { name: "place" } });
+            hide(&mut options);
+            assert_eq!(options["target-options"][name], "place", "{name}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ pub const fn for_kind(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::NoRepository => "check -r or REKEEP_REPOSITORY (for a copy, --to), or make one with `rekeep init`",
         ErrorKind::RepositoryExists => "nothing was changed; use it, or choose another location",
         ErrorKind::NotReplica => {
-            "nothing was changed: replicate into another place. A replica that was written to is a repository of its own; a \
+            "replicate into another place. A replica that was written to is a repository of its own; a \
              snapshot that vanished from the source comes back with `rekeep repair snapshots`, or goes for good with `rekeep \
              forget --vanished ID`, both at the source"
         }
@@ -192,12 +192,14 @@ pub fn lost(trouble: &Trouble) -> String {
     let advice = match trouble.kind {
         // The repair that would take it away has just left it.
         TroubleKind::Hides => Some("move it out of the repository by hand, and run `rekeep repair snapshots`"),
+    const SNAPSHOT: &str = "`rekeep repair snapshots` on a host that saw it puts it back, `rekeep forget --damaged ID` lets the snapshot go";
         TroubleKind::Obstructed => Some(BY_HAND),
         TroubleKind::Damaged if is_in(&["packs/"]) => for_object(&trouble.object),
         TroubleKind::Lost if is_in(&["packs/", "layer "]) => Some(CHUNKS),
         TroubleKind::Damaged | TroubleKind::Lost if is_in(&["keys/", "copies/keys/"]) => Some(SLOT),
         _ => None,
     };
+        TroubleKind::Damaged if is_in(&["snapshots/", "snapshot "]) => Some(SNAPSHOT),
     with(&trouble.words, advice)
 }
 

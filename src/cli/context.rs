@@ -5,7 +5,7 @@ use super::{
     exit::{CliError, Failure, Kept as _, Status, usage},
     interrupt,
     output::Out,
-    password::{OTHER_WAYS, OWN_WAYS, PasswordSource},
+    password::{OTHER_WAYS, OWN_WAYS, PasswordSource, explained},
     progress::{Mode, Reporter},
     units::show_duration,
 };
@@ -194,7 +194,7 @@ impl Context {
         let (unlock, options) = self.ask(storage, password, ways)?;
         interrupt::listen();
         let began = Instant::now();
-        let repo = Repository::open(storage, &unlock, &options)?;
+        let repo = Repository::open(storage, &unlock, &options).map_err(|error| explained(error, &unlock))?;
         self.tell_opened(&repo, began);
         Ok(repo)
     }
@@ -220,7 +220,8 @@ impl Context {
             let first = opening.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
             (first, second)
         });
-        let (first, second) = (first?, second?);
+        let first = first.map_err(|error| explained(error, &first_unlock))?;
+        let second = second.map_err(|error| explained(error, &second_unlock))?;
         self.tell_opened(&first, began);
         self.tell_opened(&second, began);
         Ok((first, second))
@@ -245,8 +246,8 @@ impl Context {
         for warning in repo.warnings() {
             self.reporter.warning(warning);
         }
-        for name in repo.foreign() {
-            self.reporter.note(&format!("{name} is no object of the repository and is ignored"));
+        for note in repo.foreign_notes() {
+            self.reporter.note(&note);
         }
     }
 

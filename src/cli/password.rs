@@ -4,7 +4,7 @@ use super::{
     common::{GlobalArgs, OtherPassword},
     exit::{CliError, Failure, usage},
 };
-use crate::repo::{Unlock, keys::external::CommandKeys};
+use crate::repo::{RepoError, Unlock, keys::external::CommandKeys};
 use std::{
     io::{IsTerminal, Read},
     path::{Path, PathBuf},
@@ -126,8 +126,16 @@ impl PasswordSource {
 
     /// The same of another repository than the command's own; `ways` says how it is given where nobody can be asked.
     pub fn unlock_by(&self, prompt: &str, new: bool, ways: &str) -> Result<Unlock, Failure> {
+        let unlock = self.given(prompt, new, ways)?;
+        if new { unmarked(unlock) } else { Ok(unlock) }
+    }
+
+    fn given(&self, prompt: &str, new: bool, ways: &str) -> Result<Unlock, Failure> {
         match self {
-            Self::RecoveryFile(file) => Ok(Unlock::Recovery(secret_in(file, "recovery key")?.trim().to_owned())),
+            Self::RecoveryFile(file) => {
+                let key = secret_in(file, "recovery key")?;
+                Ok(Unlock::Recovery(key.trim_start_matches(MARK).trim().to_owned()))
+            }
             Self::RecoveryPrompt => Ok(Unlock::Recovery(ask("recovery key: ", RECOVERY_WAYS)?)),
             Self::File(file) => from_file(file).map(Unlock::Password),
             Self::Command(command) => from_command(command).map(Unlock::Password),
@@ -141,6 +149,35 @@ impl PasswordSource {
             Self::Prompt if new => ask_twice(prompt, ways).map(Unlock::Password),
             Self::Prompt => ask(prompt, ways).map(Unlock::Password),
         }
+    }
+}
+
+/// The byte order mark that some editors put at the beginning of a text.
+const MARK: char = '\u{feff}';
+
+/// Whether a password begins with a byte order mark, which nobody sees and nobody types.
+fn is_marked(unlock: &Unlock) -> bool {
+    matches!(unlock, Unlock::Password(password) if password.starts_with(MARK))
+}
+
+/// Refuses a new password that begins so.
+fn unmarked(unlock: Unlock) -> Result<Unlock, Failure> {
+    if is_marked(&unlock) {
+        let words =
+            "the password begins with a byte order mark (U+FEFF), which nobody can type: save its file without one";
+        return Err(usage(words));
+    }
+    Ok(unlock)
+}
+
+/// What a repository said to a password, and what may be the reason.
+pub fn explained(error: RepoError, unlock: &Unlock) -> RepoError {
+    match error {
+        RepoError::WrongPassword { location, slots, beside } if is_marked(unlock) => {
+            let words = "; the password begins with a byte order mark (U+FEFF): save its file without one";
+            RepoError::WrongPassword { location, slots, beside: format!("{beside}{words}") }
+        }
+        error => error,
     }
 }
 
@@ -165,7 +202,7 @@ pub fn key_service(name: &str) -> Result<Unlock, Failure> {
 /// A password for a slot to be made: from a file, or asked for twice.
 pub fn new_password(file: Option<&Path>) -> Result<Unlock, Failure> {
     match file {
-        Some(file) => from_file(file).map(Unlock::Password),
+        Some(file) => unmarked(Unlock::Password(from_file(file)?)),
         None => ask_twice("new password: ", NEW_WAYS).map(Unlock::Password),
     }
 }

@@ -307,7 +307,9 @@ impl Inner {
                     format!("snapshot {id}: {why}"),
                 ));
             } else if !held.contains(id) {
-                done.lost.push(lost_of(id, format!("snapshot {id}: {why}; this host's catalog does not hold it")));
+                let words = format!("snapshot {id}: {why}; this host's catalog does not hold it");
+                let kind = if it.lost == Lost::Damaged { TroubleKind::Damaged } else { TroubleKind::Lost };
+                done.lost.push(Trouble::new(kind, format!("snapshot {id}"), words));
             }
             for number in it.damaged.iter().filter(|number| held.contains(id) && !mended.contains(&(*id, **number))) {
                 let path = names::revision_path(id, *number);

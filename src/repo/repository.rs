@@ -125,6 +125,12 @@ impl Repository {
         lock(&self.inner.strange).foreign.iter().cloned().collect()
     }
 
+    /// The same in words.
+    #[must_use]
+    pub fn foreign_notes(&self) -> Vec<String> {
+        self.foreign().iter().map(|name| format!("{name} is no object of the repository and is ignored")).collect()
+    }
+
     /// Reads chunks; those of metadata from the cache on local disk, if there is one.
     #[must_use]
     pub fn chunks(&self) -> Arc<dyn ChunkReader> {

@@ -18,6 +18,17 @@ fn a_wrong_password_is_status_12() {
 }
 
 #[test]
+fn a_byte_order_mark_before_a_password_is_told_of() {
+    let world = World::new();
+    std::fs::write(world.path("marked"), format!("\u{feff}{PASSWORD}\r\n")).unwrap();
+    world.run(&["snapshots", "--password-file", "marked"]).fails(12, &["byte order mark"]);
+    let made = world.run(&["key", "add", "--new-password-file", "marked"]);
+    made.fails(2, &["byte order mark"]);
+    world.run(&["-r", "new", "init", "--password-file", "marked"]).fails(2, &["byte order mark"]);
+    assert!(!world.path("new").join("rekeep.json").exists());
+}
+
+#[test]
 fn no_repository_is_status_10() {
     let world = World::empty();
     for args in [

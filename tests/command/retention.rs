@@ -56,7 +56,8 @@ fn a_policy_says_what_it_would_do_and_then_does_it() {
 fn named_snapshots_are_forgotten_and_the_last_of_a_source_only_by_force() {
     let world = World::new();
     let all = taken(&world, 3);
-    world.ok(&["forget", &all[0][..10], "latest"]).says(&["named", "forgot 2 snapshots"]);
+    let named = world.ok(&["forget", &all[0][..10], "latest"]).says(&["named", "forgot 2 snapshots; their data stays"]);
+    assert!(!named.out.contains("kept"), "{named:?}");
     assert_eq!(ids(&world), [all[1].clone()]);
     world.run(&["forget", "latest"]).fails(2, &["no snapshot of sqlite:", "--force"]);
     world.run(&["forget", &all[0]]).fails(1, &[&all[0]]);

@@ -346,14 +346,20 @@ fn report(
         context.out.line(render(&out));
         context.out.line("");
     }
-    let kept = outcome.plan.decisions().filter(|decision| decision.keep).count() as u64;
+    let kept = outcome.plan.decisions().filter(|decision| decision.keep).count();
+    // Of what was named nothing is kept, and of what else there is nothing was decided.
+    let kept = if args.snapshot.is_empty() {
+        format!(" and {} {kept}", if args.dry_run { "keep" } else { "kept" })
+    } else {
+        String::new()
+    };
     let dropped = counted(outcome.plan.dropped().count() as u64, "snapshot");
     context.out.line(if args.dry_run {
-        format!("would forget {dropped} and keep {kept}; nothing was changed")
+        format!("would forget {dropped}{kept}; nothing was changed")
     } else {
         let forgotten = counted(outcome.forgotten.len() as u64, "snapshot");
         let data = if pruned.is_some() { "" } else { "; their data stays until a prune" };
-        format!("forgot {forgotten} and kept {kept}{data}")
+        format!("forgot {forgotten}{kept}{data}")
     });
     if pruned.is_none() {
         context.out.text(&super::prune::held(held));

@@ -11,6 +11,7 @@ use crate::{
     ops::replicate::{ReplicateOptions, replicate},
     record::SystemClock,
     repo::replica::Replicated,
+    report::ErrorKind,
 };
 use clap::Args;
 use std::time::Duration;
@@ -42,7 +43,13 @@ pub(super) fn run(args: &ReplicateArgs, context: &Context) -> Result<Status, Fai
         state_dir,
         rate_limit: [context.read_limit, context.write_limit].into_iter().flatten().min(),
     };
-    let done = replicate(&source, &target, &options, &SystemClock, &context.reporter).kept(KEPT)?;
+    let done = match replicate(&source, &target, &options, &SystemClock, &context.reporter) {
+        // Such a place was refused, and nothing carries on there.
+        Err(error) if matches!(error.kind(), ErrorKind::NotReplica | ErrorKind::RepositoryExists) => {
+            return Err(error.into());
+        }
+        done => done.kept(KEPT)?,
+    };
     context.reporter.finish();
     if context.json {
         context.out.json(&done);

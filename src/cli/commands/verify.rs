@@ -87,6 +87,7 @@ pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Status, Failur
         ));
     }
     let outcome = if args.keyless {
+    let mut told = Vec::new();
         let storage = context.storage()?;
         crate::repo::keys::read_config(&storage)?;
         interrupt::listen();
@@ -94,6 +95,7 @@ pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Status, Failur
     } else {
         let repo = context.open()?;
         let narrow = args.narrow.narrow();
+        told = repo.foreign_notes();
         let snapshots = match &args.snapshot {
             Some(name) => vec![context.resolve(&repo, name, &narrow)?],
             None => narrow.apply_to_some(&repo, &context.reporter)?,
@@ -110,7 +112,8 @@ pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Status, Failur
     if context.json {
         context.out.json(&outcome);
     } else {
-        outcome.notes.iter().for_each(|note| context.reporter.note(note));
+        // What opening told already is told once.
+        outcome.notes.iter().filter(|note| !told.contains(note)).for_each(|note| context.reporter.note(note));
         if !context.quiet || !outcome.findings.is_empty() {
             context.out.text(&summary(&outcome, args.restore));
         }

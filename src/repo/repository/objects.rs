@@ -69,10 +69,7 @@ impl Repository {
         check.packs(packs)?;
         let mut found = check.found;
         found.hidden = super::lock(&self.inner.strange).hidden.iter().map(|name| (name.clone(), HIDES)).collect();
-        let foreign = self.foreign();
-        found
-            .notes
-            .extend(foreign.iter().map(|name| format!("{name} is no object of the repository; nobody minds it")));
+        found.notes.extend(self.foreign_notes());
         Ok(found)
     }
 }

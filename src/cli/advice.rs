@@ -26,6 +26,10 @@ pub const fn for_kind(kind: ErrorKind) -> Option<&'static str> {
         ErrorKind::WrongPassword => {
             "try another one, or the recovery key with --recovery-key (of what --to names: --to-password-file, --to-password-command)"
         }
+        ErrorKind::NoKeySlot => {
+            "put any file of keys/ back, from a replica or another copy of the repository, be it an old one: its password or recovery \
+             key opens everything again, and `rekeep repair config` makes the second of each"
+        }
         ErrorKind::RoleLacks => "`rekeep key list` shows which slot has which role",
         ErrorKind::Damaged | ErrorKind::Missing => DAMAGE,
         ErrorKind::Archived => {
@@ -188,18 +192,18 @@ pub fn lost(trouble: &Trouble) -> String {
     const CHUNKS: &str = "a backup stores again what its source still has; `rekeep restore --keep-going` gives all that is intact, `rekeep \
                           forget` lets the snapshots go";
     const SLOT: &str = "`rekeep key add` makes another, `rekeep key remove` takes it away";
+    const SNAPSHOT: &str = "`rekeep repair snapshots` on a host that saw it puts it back, `rekeep forget --damaged ID` lets the snapshot go";
     let is_in = |folders: &[&str]| folders.iter().any(|folder| trouble.object.starts_with(folder));
     let advice = match trouble.kind {
         // The repair that would take it away has just left it.
         TroubleKind::Hides => Some("move it out of the repository by hand, and run `rekeep repair snapshots`"),
-    const SNAPSHOT: &str = "`rekeep repair snapshots` on a host that saw it puts it back, `rekeep forget --damaged ID` lets the snapshot go";
         TroubleKind::Obstructed => Some(BY_HAND),
         TroubleKind::Damaged if is_in(&["packs/"]) => for_object(&trouble.object),
+        TroubleKind::Damaged if is_in(&["snapshots/", "snapshot "]) => Some(SNAPSHOT),
         TroubleKind::Lost if is_in(&["packs/", "layer "]) => Some(CHUNKS),
         TroubleKind::Damaged | TroubleKind::Lost if is_in(&["keys/", "copies/keys/"]) => Some(SLOT),
         _ => None,
     };
-        TroubleKind::Damaged if is_in(&["snapshots/", "snapshot "]) => Some(SNAPSHOT),
     with(&trouble.words, advice)
 }
 

@@ -147,6 +147,15 @@ pub enum RepoError {
         /// Which object.
         object: String,
     },
+    /// No key slot is left.
+    #[error(
+        "{location}: every key slot is gone, keys/ and copies/keys/ hold none: without one neither a password nor a recovery key opens \
+         the repository, and what is stored in it is as it was"
+    )]
+    NoKeySlot {
+        /// Where.
+        location: String,
+    },
     /// No listed pack holds the chunk.
     #[error("chunk {id} is in no pack of the repository")]
     ChunkMissing {
@@ -323,6 +332,7 @@ impl RepoError {
             Self::AlreadyExists { .. } | Self::Occupied { .. } => ErrorKind::RepositoryExists,
             Self::Role { .. } => ErrorKind::RoleLacks,
             Self::KeyService { .. } => ErrorKind::KeyService,
+            Self::NoKeySlot { .. } => ErrorKind::NoKeySlot,
             Self::WrongPassword { .. } => ErrorKind::WrongPassword,
             Self::Location { .. } => ErrorKind::Location,
             Self::NewerFormat { .. } | Self::UnknownFeature { .. } => ErrorKind::NewerFormat,
@@ -358,6 +368,7 @@ impl RepoError {
             | Self::Occupied { location, .. }
             | Self::NotReplica { location, .. }
             | Self::WrongPassword { location, .. }
+            | Self::NoKeySlot { location }
             | Self::Region { location, .. }
             | Self::Faithless { location, .. }
             | Self::Location { location, .. } => location.clone(),

@@ -500,7 +500,7 @@ fn open_any(storage: &Storage, attempt: &slot::Attempt) -> Result<(Keyring, Conf
     let mut tried = 0;
     let slots = slots_of_either(storage, &mut configs, &mut warnings)?;
     if slots.is_empty() {
-        return Err(RepoError::Missing { object: "every key slot under keys/".to_owned() });
+        return Err(RepoError::NoKeySlot { location: storage.location().to_owned() });
     }
     let mut fitting = Vec::new();
     for found in slots {

@@ -64,6 +64,8 @@ codes! {
         Region = "region",
         /// No key slot opens.
         WrongPassword = "wrong_password",
+        /// No key slot is left.
+        NoKeySlot = "no_key_slot",
         /// The keys that were opened do not allow it.
         RoleLacks = "role_lacks",
         /// The service that keeps a key said no.

@@ -213,7 +213,7 @@ pub(super) fn keyless(storage: &Storage, outcome: &mut VerifyOutcome, progress: 
     Ok(())
 }
 
-/// What is kept twice, and of which one is gone.
+/// What is kept twice, and of which one is gone; and slots of which all are.
 fn missing_of_pairs(objects: &[Listed], outcome: &mut VerifyOutcome) {
     let all: HashSet<&str> = objects.iter().map(|listed| listed.name.as_str()).collect();
     for name in &all {
@@ -221,6 +221,11 @@ fn missing_of_pairs(objects: &[Listed], outcome: &mut VerifyOutcome) {
             Some(first) => first.to_owned(),
             None if name.starts_with("keys/") || *name == keys::CONFIG => format!("copies/{name}"),
             None => continue,
+    if !all.iter().any(|name| name.starts_with("keys/") || name.starts_with("copies/keys/")) {
+        let words = "every key slot is gone, here and in copies/keys/: until one is put back, from a replica or another copy of the \
+                     repository, nothing opens it";
+        finding(outcome, "keys".to_owned(), words);
+    }
         };
         if !all.contains(other.as_str()) {
             finding(outcome, other, format!("is missing; {name} is the other of the two"));

@@ -14,7 +14,18 @@ pub(super) fn deletions(
     stood: &Stood,
     follow: Option<&Follow>,
 ) -> Result<(), RepoError> {
-    let left = left_over(carrier, slots, stood);
+    let mut left = left_over(carrier, slots, stood);
+    // Nobody removes the last slot: they are lost there, and what is here is what opens both.
+    if slots.is_empty() {
+        let count = left.len();
+        left.retain(|(name, _)| !name.starts_with("keys/") && !name.starts_with("copies/keys/"));
+        carrier.problem(if left.len() < count {
+            "every key slot is gone at the source, which nothing opens now: those of the replica, which stay, open it once they lie \
+             under keys/ there"
+        } else {
+            "every key slot is gone at the source, and the replica has none: nothing opens either"
+        });
+    }
     for name in left.iter().filter_map(|(name, _)| name.strip_prefix("keys/")) {
         let words = format!("the key slot {name} is no longer at the source, and still opens the replica");
         lock(&carrier.done).notes.push(words);

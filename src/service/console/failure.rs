@@ -49,6 +49,7 @@ impl From<ServiceError> for Failure {
                 ErrorKind::Storage
                 | ErrorKind::Io
                 | ErrorKind::WrongPassword
+                | ErrorKind::NoKeySlot
                 | ErrorKind::KeyService
                 | ErrorKind::Interrupted => StatusCode::SERVICE_UNAVAILABLE,
                 _ => StatusCode::INTERNAL_SERVER_ERROR,

@@ -110,6 +110,7 @@ fn status_of(error: &OpsError) -> StatusCode {
         ErrorKind::Storage
         | ErrorKind::Io
         | ErrorKind::WrongPassword
+        | ErrorKind::NoKeySlot
         | ErrorKind::KeyService
         | ErrorKind::Interrupted => StatusCode::SERVICE_UNAVAILABLE,
         _ => StatusCode::INTERNAL_SERVER_ERROR,

@@ -28,6 +28,7 @@ pub(super) use sign::{PUBLIC_BYTES, SIGNATURE_BYTES, lease_of, lease_signed, obj
 
 use super::{RepoError, RepoId, Storage, ids::PackKind, registry::Registry, storage::Created};
 use crate::record::Timestamp;
+use crate::report::ErrorKind;
 use config::{COPIES, Config};
 use crypto::random;
 use epoch::{DEFAULT_SUITE, EpochKeys, EpochSecrets};
@@ -147,6 +148,7 @@ pub struct Keyring {
     epochs: BTreeMap<u32, EpochKeys>,
     slot: String,
     warnings: Vec<String>,
+    newer: Vec<String>,
     /// A feature that this program does not know and that keeps it from writing.
     unwritable: Option<String>,
     regions: Vec<String>,
@@ -209,6 +211,12 @@ impl Keyring {
         &self.warnings
     }
 
+    /// What is said of slots that a newer program wrote: nothing is wrong with them.
+    #[must_use]
+    pub fn newer(&self) -> &[String] {
+        &self.newer
+    }
+
     /// A keyring of random keys that is stored nowhere, for tests and estimates.
     #[doc(hidden)]
     pub fn ephemeral() -> Result<Self, RepoError> {
@@ -236,6 +244,7 @@ impl Keyring {
             epochs: keys_of(&epochs).map_err(|reason| RepoError::damaged("the keyring", reason))?,
             slot: String::new(),
             warnings: Vec::new(),
+            newer: Vec::new(),
             unwritable: self.unwritable.clone(),
             regions: self.regions.clone(),
         })
@@ -251,6 +260,7 @@ impl Keyring {
             epochs: BTreeMap::from([(0, EpochKeys::of_root(root))]),
             slot: String::new(),
             warnings: Vec::new(),
+            newer: Vec::new(),
             unwritable: None,
             regions: Vec::new(),
         }
@@ -518,8 +528,11 @@ fn open_any(storage: &Storage, attempt: &slot::Attempt) -> Result<(Keyring, Conf
         tried += 1;
         match slot.open(&name, attempt) {
             Ok(Some(secrets)) => {
-                warnings.extend(failures.iter().map(ToString::to_string));
-                let keyring = assemble(&configs, slot.role, &secrets, name, warnings)?;
+                let is_newer = |failure: &&RepoError| failure.kind() == ErrorKind::NewerFormat;
+                let (newer, bad): (Vec<_>, Vec<_>) = failures.iter().partition(is_newer);
+                warnings.extend(bad.into_iter().map(ToString::to_string));
+                let mut keyring = assemble(&configs, slot.role, &secrets, name, warnings)?;
+                keyring.newer = newer.into_iter().map(ToString::to_string).collect();
                 return Ok((keyring, configs.swap_remove(0), slot));
             }
             Ok(None) => {}
@@ -612,6 +625,7 @@ fn assemble(
                     epochs,
                     slot,
                     warnings,
+                    newer: Vec::new(),
                     unwritable: config.keeps_from_writing(),
                     regions: config.regions(),
                 });

@@ -201,8 +201,8 @@ fn list(slots: &[SlotInfo], context: &Context) {
             slot.provider.as_ref().map_or_else(|| slot.kind.clone(), |provider| safe(provider)),
             slot.role.map_or("", Role::name).to_owned(),
             safe(&slot.label),
-            // A damaged one does not say.
-            if slot.kind == "damaged" { String::new() } else { show_time(slot.created) },
+            // One that cannot be read does not say.
+            if slot.role.is_none() { String::new() } else { show_time(slot.created) },
         ]);
     }
     context.out.line(render(&rows));

@@ -20,6 +20,7 @@ use crate::{
             verify_keyless,
         },
     },
+    report::TroubleKind,
 };
 use clap::{
     Args,
@@ -86,16 +87,16 @@ pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Status, Failur
             "--set, --bin, --partitions and their kin say what --against reads: give --against SOURCE".to_owned(),
         ));
     }
-    let outcome = if args.keyless {
     let mut told = Vec::new();
+    let outcome = if args.keyless {
         let storage = context.storage()?;
         crate::repo::keys::read_config(&storage)?;
         interrupt::listen();
         verify_keyless(&storage, &context.reporter)?
     } else {
         let repo = context.open()?;
-        let narrow = args.narrow.narrow();
         told = repo.foreign_notes();
+        let narrow = args.narrow.narrow();
         let snapshots = match &args.snapshot {
             Some(name) => vec![context.resolve(&repo, name, &narrow)?],
             None => narrow.apply_to_some(&repo, &context.reporter)?,
@@ -125,7 +126,8 @@ pub(super) fn run(args: &VerifyArgs, context: &Context) -> Result<Status, Failur
 pub(super) fn summary(outcome: &VerifyOutcome, restores: bool) -> String {
     let mut text = String::new();
     for finding in &outcome.findings {
-        let _ = write!(text, "DAMAGED {}", advice::finding(finding.kind, &finding.object, &finding.problem));
+        let what = if finding.kind == TroubleKind::Newer { "UNKNOWN" } else { "DAMAGED" };
+        let _ = write!(text, "{what} {}", advice::finding(finding.kind, &finding.object, &finding.problem));
         if !finding.snapshots.is_empty() {
             let ids: Vec<String> = finding.snapshots.iter().map(crate::repo::SnapshotId::short).collect();
             let _ = write!(text, " (snapshots {})", ids.join(", "));

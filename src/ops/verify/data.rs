@@ -22,12 +22,17 @@ use std::{
 const CURSOR: &str = "verify-cursor";
 
 fn finding(outcome: &mut VerifyOutcome, object: String, problem: impl std::fmt::Display) {
-    outcome.findings.push(Finding {
-        kind: TroubleKind::Damaged,
-        object,
-        problem: problem.to_string(),
-        snapshots: Vec::new(),
-    });
+    found(outcome, object, (TroubleKind::Damaged, problem.to_string()));
+}
+
+fn found(outcome: &mut VerifyOutcome, object: String, (kind, problem): (TroubleKind, String)) {
+    outcome.findings.push(Finding { kind, object, problem, snapshots: Vec::new() });
+}
+
+/// What an error says of an object: what a newer program wrote is no damage.
+fn said(error: &RepoError) -> (TroubleKind, String) {
+    let kind = if error.trouble() == TroubleKind::Newer { TroubleKind::Newer } else { TroubleKind::Damaged };
+    (kind, error.to_string())
 }
 
 /// Compares the packs that index objects name with those that are listed.
@@ -105,7 +110,7 @@ pub(super) fn read_packs(
                 // No damage, and no proof either.
                 Err(RepoError::Archived { .. }) => shared.archived += 1,
                 Err(error) if error.is_of_one_object() || matches!(error, RepoError::Missing { .. }) => {
-                    finding(shared, pack::path(&name), error);
+                    found(shared, pack::path(&name), said(&error));
                 }
                 Err(error) => return Err(error.into()),
             }
@@ -175,7 +180,7 @@ pub(super) fn keyless(storage: &Storage, outcome: &mut VerifyOutcome, progress: 
         bytes: objects.iter().map(|listed| listed.bytes).sum(),
     });
     let mut named: BTreeMap<ObjectName, u64> = BTreeMap::new();
-    let mut found: HashMap<ObjectName, u64> = HashMap::new();
+    let mut seen: HashMap<ObjectName, u64> = HashMap::new();
     for listed in objects {
         if progress.cancelled() {
             return Err(OpsError::Interrupted);
@@ -185,7 +190,7 @@ pub(super) fn keyless(storage: &Storage, outcome: &mut VerifyOutcome, progress: 
             Err(RepoError::Missing { .. }) => continue,
             Err(RepoError::Archived { .. }) => {
                 outcome.archived += 1;
-                found.extend(pack::parse_path(&listed.name).map(|name| (name, listed.bytes)));
+                seen.extend(pack::parse_path(&listed.name).map(|name| (name, listed.bytes)));
                 continue;
             }
             Err(error) => {
@@ -195,14 +200,14 @@ pub(super) fn keyless(storage: &Storage, outcome: &mut VerifyOutcome, progress: 
         };
         progress.count(1, bytes.len() as u64);
         outcome.bytes_read += bytes.len() as u64;
-        if let Err(problem) = check_one(&listed.name, &bytes, &mut named, &mut found) {
-            finding(outcome, listed.name, problem);
+        if let Err(problem) = check_one(&listed.name, &bytes, &mut named, &mut seen) {
+            found(outcome, listed.name, problem);
         }
     }
     outcome.packs = named.len() as u64;
-    outcome.packs_read = (found.len() as u64).saturating_sub(outcome.archived);
+    outcome.packs_read = (seen.len() as u64).saturating_sub(outcome.archived);
     for (name, bytes) in named {
-        match found.get(&name) {
+        match seen.get(&name) {
             None => finding(outcome, pack::path(&name), "is missing: an index object names it"),
             Some(&stored) if stored != bytes => {
                 finding(outcome, pack::path(&name), format!("has {stored} bytes; the index says {bytes}"));
@@ -216,16 +221,16 @@ pub(super) fn keyless(storage: &Storage, outcome: &mut VerifyOutcome, progress: 
 /// What is kept twice, and of which one is gone; and slots of which all are.
 fn missing_of_pairs(objects: &[Listed], outcome: &mut VerifyOutcome) {
     let all: HashSet<&str> = objects.iter().map(|listed| listed.name.as_str()).collect();
-    for name in &all {
-        let other = match name.strip_prefix("copies/") {
-            Some(first) => first.to_owned(),
-            None if name.starts_with("keys/") || *name == keys::CONFIG => format!("copies/{name}"),
-            None => continue,
     if !all.iter().any(|name| name.starts_with("keys/") || name.starts_with("copies/keys/")) {
         let words = "every key slot is gone, here and in copies/keys/: until one is put back, from a replica or another copy of the \
                      repository, nothing opens it";
         finding(outcome, "keys".to_owned(), words);
     }
+    for name in &all {
+        let other = match name.strip_prefix("copies/") {
+            Some(first) => first.to_owned(),
+            None if name.starts_with("keys/") || *name == keys::CONFIG => format!("copies/{name}"),
+            None => continue,
         };
         if !all.contains(other.as_str()) {
             finding(outcome, other, format!("is missing; {name} is the other of the two"));
@@ -237,25 +242,26 @@ fn check_one(
     path: &str,
     bytes: &[u8],
     named: &mut BTreeMap<ObjectName, u64>,
-    found: &mut HashMap<ObjectName, u64>,
-) -> Result<(), String> {
+    seen: &mut HashMap<ObjectName, u64>,
+) -> Result<(), (TroubleKind, String)> {
+    let damaged = |words: &str| (TroubleKind::Damaged, words.to_owned());
     let folder = path.split('/').next().unwrap_or_default();
     let last = path.rsplit('/').next().unwrap_or_default();
     match folder {
         "packs" | "index" | "parity" => {
-            let name = ObjectName::from_str(last).map_err(|_| "its name is no hash".to_owned())?;
+            let name = ObjectName::from_str(last).map_err(|_| damaged("its name is no hash"))?;
             if *blake3::hash(bytes).as_bytes() != name.0 {
-                return Err("its bytes are not those that its name promises".to_owned());
+                return Err(damaged("its bytes are not those that its name promises"));
             }
             if folder == "packs" {
-                found.insert(name, bytes.len() as u64);
+                seen.insert(name, bytes.len() as u64);
             } else if folder == "index" {
-                named.extend(index::packs_of(&name, bytes).map_err(|error| error.to_string())?);
+                named.extend(index::packs_of(&name, bytes).map_err(|error| said(&error))?);
             }
         }
-        "keys" | "copies" | keys::CONFIG => keys::check_lines(path, bytes).map_err(|error| error.to_string())?,
+        "keys" | "copies" | keys::CONFIG => keys::check_lines(path, bytes).map_err(|error| said(&error))?,
         _ => {
-            object::kind_of(path, bytes).map_err(|error| error.to_string())?;
+            object::kind_of(path, bytes).map_err(|error| said(&error))?;
         }
     }
     Ok(())

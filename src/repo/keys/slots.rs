@@ -6,7 +6,7 @@ use super::{
     lines,
     slot::{self, Slot},
 };
-use crate::report::Trouble;
+use crate::report::{ErrorKind, Trouble};
 use crate::{
     record::Timestamp,
     repo::{
@@ -18,14 +18,17 @@ use crate::{
 use data_encoding::HEXLOWER;
 use std::collections::BTreeSet;
 
+const DAMAGED: &str = "damaged";
+const NEWER: &str = "newer";
+
 /// One key slot, as `key list` shows it.
 #[derive(Debug, Clone)]
 pub struct SlotInfo {
     /// The slot's object name under `keys/`.
     pub name: String,
-    /// `password`, `recovery`, `external` or `damaged`.
+    /// `password`, `recovery`, `external`; `damaged`, or `newer` if a newer program wrote it.
     pub kind: String,
-    /// What it allows; `None` for a damaged one.
+    /// What it allows; `None` for one that cannot be read.
     pub role: Option<Role>,
     /// The service that keeps its key, for external ones.
     pub provider: Option<String>,
@@ -104,7 +107,7 @@ pub fn both_are_folders(storage: &Storage) -> Result<(), RepoError> {
     Ok(())
 }
 
-/// The key slots. A damaged one is shown with the kind `damaged`.
+/// The key slots. A damaged one is shown with the kind `damaged`, one that a newer program wrote as `newer`.
 pub fn slots(storage: &Storage, keyring: &Keyring) -> Result<Vec<SlotInfo>, RepoError> {
     let infos = read(storage, &keyring.repo_id)?.into_iter().map(|found| {
         let current = found.name == keyring.slot;
@@ -120,7 +123,7 @@ pub fn slots(storage: &Storage, keyring: &Keyring) -> Result<Vec<SlotInfo>, Repo
             },
             Err(error) => SlotInfo {
                 name: found.name,
-                kind: "damaged".to_owned(),
+                kind: if error.kind() == ErrorKind::NewerFormat { NEWER } else { DAMAGED }.to_owned(),
                 role: None,
                 provider: None,
                 label: error.to_string(),

@@ -227,7 +227,7 @@ impl Checker<'_, '_> {
     fn keys(&mut self, unsound: Vec<keys::Unsound>) -> Result<(), RepoError> {
         for found in unsound {
             let way_out = if found.other.is_some() { "; the other of the two is whole" } else { "" };
-            self.problem(&*found.name, format!("{}{way_out}", found.problem));
+            self.unopened(&found.name, &found.problem, way_out);
         }
         for folder in ["keys/", "copies/"] {
             self.found.objects += self.listed(folder)?.len() as u64;
@@ -256,7 +256,10 @@ impl Checker<'_, '_> {
                 }
                 Err(error) => {
                     self.unopened(&object.name, &error, "");
-                    damaged.push(name);
+                    // What is known of one that only a newer program reads was read by that.
+                    if error.kind() != ErrorKind::NewerFormat {
+                        damaged.push(name);
+                    }
                 }
             }
         }

@@ -26,6 +26,11 @@ pub(super) fn unread_object(name: &str, words: String) -> Warning {
 }
 
 /// The listings that whoever opens a repository, or begins to read, goes by.
+/// What a warning of an error names: no object where a newer program wrote it, since nothing is to be done about that one.
+fn told_as(error: &RepoError) -> String {
+    if error.kind() == ErrorKind::NewerFormat { String::new() } else { error.object() }
+}
+
 pub(in crate::repo) struct Listings {
     index: Listing,
     snapshots: Listing,
@@ -50,6 +55,7 @@ impl Inner {
         let slots = self.keyring.warnings().iter();
         let mut warnings: Vec<Warning> = slots.map(|words| unread_object("keys/", words.clone())).collect();
         let Listings { index, snapshots, forgotten } = listings;
+        warnings.extend(self.keyring.newer().iter().map(|words| unread_object("", words.clone())));
         let trash = (look == Look::AtAll).then(|| self.storage.begin_list("trash/"));
         self.refresh_index_of(index, &mut warnings, &mut Vec::new())?;
         self.refresh_snapshots_of(snapshots, forgotten, &mut warnings)?;
@@ -203,7 +209,7 @@ impl Inner {
         let mut imported = false;
         let mut damaged = |error: RepoError| {
             let words = format!("{error}; the chunks it names count as absent");
-            warnings.push(unread_object(&error.object(), words));
+            warnings.push(unread_object(&told_as(&error), words));
             unread.push(error);
         };
         for name in &change.changed {
@@ -266,7 +272,9 @@ impl Inner {
             let read = begun.get().and_then(|bytes| object::open(&self.keyring, ObjectKind::Mark, name, &bytes));
             match read {
                 Ok(_) | Err(RepoError::Missing { .. }) => {}
-                Err(error) if error.is_bad_object() => warnings.push(unread_object(name, error.to_string())),
+                Err(error) if error.is_bad_object() => {
+                    warnings.push(unread_object(&told_as(&error), error.to_string()));
+                }
                 Err(error) => return Err(error),
             }
         }

@@ -7,19 +7,24 @@ use super::{
     output::Out,
     password::{OTHER_WAYS, OWN_WAYS, PasswordSource, explained},
     progress::{Mode, Reporter},
+    show::counted,
     units::show_duration,
 };
 use crate::{
     connector::Registry,
-    ops::{Narrow, Progress as _, select},
+    ops::{Narrow, OpsError, Progress as _, select},
     record::{SystemClock, Timestamp},
     repo::{OpenOptions, Repository, Snapshot, Storage, Unlock, keys, storage::StorageOptions},
+    report::{ErrorKind, Warning, WarningKind},
 };
 use serde::Serialize;
 use std::{
     collections::BTreeSet,
     path::{Path, PathBuf},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
     time::Instant,
 };
 
@@ -62,6 +67,8 @@ pub struct Context {
     pub out: Out,
     /// Where progress goes.
     pub reporter: Reporter,
+    /// Whether a snapshot that cannot be read may be what was asked for, or among it.
+    lacks: AtomicBool,
 }
 
 impl Context {
@@ -130,6 +137,7 @@ impl Context {
             write_limit: global.write_limit,
             out,
             reporter,
+            lacks: AtomicBool::new(false),
         })
     }
 
@@ -273,9 +281,39 @@ impl Context {
             .ok_or_else(|| usage("no place for catalogs: neither XDG_CACHE_HOME nor HOME is set; give --cache-dir"))
     }
 
-    /// Finds the one snapshot that is meant.
+    /// Finds the one snapshot that is meant. Where another may be, because one cannot be read, that is said, and what is done with it
+    /// is not all that was asked for.
     pub fn resolve(&self, repo: &Repository, name: &str, narrow: &Narrow) -> Result<Snapshot, Failure> {
-        Ok(select::named(repo, name, narrow, &self.reporter)?)
+        let found = select::named(repo, name, narrow, &self.reporter);
+        let doubtful = match &found {
+            Ok(_) => select::doubtful(repo, name, &self.reporter)?,
+            Err(error) if error.kind() == ErrorKind::NoSnapshot => select::doubtful(repo, name, &self.reporter)?,
+            Err(_) => BTreeSet::new(),
+        };
+        let Some(one) = doubtful.first() else { return Ok(found?) };
+        let count = counted(doubtful.len() as u64, "snapshot");
+        let words = match &found {
+            Ok(found) => format!("`{name}` may be another than {}: {count} cannot be read", found.id.short()),
+            Err(error) => {
+                let words = format!("{error}: {count} that may be meant cannot be read");
+                return Err(OpsError::refused(ErrorKind::NoSnapshot, words).into());
+            }
+        };
+        self.reporter.warning(&Warning::new(WarningKind::ObjectUnreadable, one.short(), words));
+        self.lacks.store(true, Ordering::Relaxed);
+        Ok(found?)
+    }
+
+    /// How many snapshots a listing lacks because they cannot be read: what is told without them is not all that was asked for.
+    pub fn unread(&self, repo: &Repository) -> Result<usize, Failure> {
+        let unread = select::unread(repo, &self.reporter)?;
+        self.lacks.fetch_or(!unread.is_empty(), Ordering::Relaxed);
+        Ok(unread.len())
+    }
+
+    /// Whether a snapshot was found of which nobody can say that it is the one that was meant.
+    pub fn lacks(&self) -> bool {
+        self.lacks.load(Ordering::Relaxed)
     }
 }
 

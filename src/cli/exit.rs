@@ -43,6 +43,15 @@ impl Status {
         if complete { Self::Done } else { Self::Incomplete }
     }
 
+    /// The same of what lacks something.
+    #[must_use]
+    pub const fn lacking(self) -> Self {
+        match self {
+            Self::Done | Self::Incomplete | Self::Changed => Self::Incomplete,
+            Self::Bad => Self::Bad,
+        }
+    }
+
     /// The exit status.
     #[must_use]
     pub const fn code(self) -> u8 {

@@ -82,7 +82,8 @@ fn run(typed: &[OsString], registry: Registry) -> u8 {
         }
         Err(error) => return exit::report(&error, json),
     };
-    let result = commands::run(cli.command, Cli::command, &context);
+    let result = commands::run(cli.command, Cli::command, &context)
+        .map(|status| if context.lacks() { status.lacking() } else { status });
     context.reporter.finish();
     settle(result, &context)
 }

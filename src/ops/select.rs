@@ -18,7 +18,7 @@ pub(in crate::ops) use ahead::{newest, newest_first};
 use super::{OpsError, Progress};
 use crate::{
     record::Timestamp,
-    repo::{RepoError, Repository, Snapshot, SnapshotId},
+    repo::{RepoError, Repository, Snapshot, SnapshotId, UnreadSnapshots},
     report::{ErrorKind, WarningKind},
 };
 use std::collections::{BTreeMap, BTreeSet};
@@ -46,23 +46,22 @@ pub fn named(repo: &Repository, name: &str, narrow: &Narrow, progress: &dyn Prog
     }
 }
 
-/// The snapshots that could not be read when the repository was opened and stand by no other revision, where a person did not name
-/// one by its id: whatever was found, one of these may be what was meant.
-pub fn unread(repo: &Repository, name: &str) -> Result<BTreeSet<SnapshotId>, OpsError> {
-    let mut unread = BTreeSet::new();
-    if matches!(SnapshotSpec::parse(name, repo.clock().now())?, SnapshotSpec::Id(_)) {
-        return Ok(unread);
+/// The snapshots that cannot be read, or vanished, and stand by no other revision: a listing lacks them, and any may be what is
+/// meant. What opening the repository did not say of them is said.
+pub fn unread(repo: &Repository, progress: &dyn Progress) -> Result<BTreeSet<SnapshotId>, OpsError> {
+    let UnreadSnapshots { ids, unopened } = repo.unread_snapshots()?;
+    unopened.iter().for_each(|warning| progress.warning(warning));
+    Ok(ids)
+}
+
+/// Those of [`unread`] that may be what a person meant, whatever was found: where it was not named by its id, any; else those whose
+/// ids begin so.
+pub fn doubtful(repo: &Repository, name: &str, progress: &dyn Progress) -> Result<BTreeSet<SnapshotId>, OpsError> {
+    let mut doubtful = unread(repo, progress)?;
+    if let SnapshotSpec::Id(prefix) = SnapshotSpec::parse(name, repo.clock().now())? {
+        doubtful.retain(|id| id.to_string().starts_with(&prefix));
     }
-    for warning in repo.warnings().iter().filter(|warning| warning.kind == WarningKind::ObjectUnreadable) {
-        let part = warning.object.strip_prefix("snapshots/").unwrap_or(&warning.object);
-        let id = part.split('/').next().and_then(|id| id.parse::<SnapshotId>().ok());
-        if let Some(id) = id
-            && repo.snapshot(&id)?.is_none()
-        {
-            unread.insert(id);
-        }
-    }
-    Ok(unread)
+    Ok(doubtful)
 }
 
 /// Finds the one snapshot that is meant among those that there are, oldest first. `latest` and `@TIME` need a single source

@@ -17,7 +17,7 @@ pub(super) use pack_keys::PackKeys;
 pub(super) use read_ahead::Held;
 pub(super) use seen_leases::SeenLeases;
 use std::{
-    collections::{BTreeSet, HashSet},
+    collections::{BTreeMap, BTreeSet, HashSet},
     path::PathBuf,
     sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
 };
@@ -43,6 +43,8 @@ pub(super) struct Inner {
     pub(super) frozen: Frozen,
     pub(super) opened: Opened,
     pub(super) strange: Mutex<Strange>,
+    /// The snapshots of which the last listing of `snapshots/` showed what cannot be read.
+    pub(super) unread: Mutex<BTreeMap<SnapshotId, Unread>>,
     /// What opening met.
     pub(super) met: OnceLock<Vec<Warning>>,
     pub(super) refreshing: Mutex<()>,
@@ -64,6 +66,13 @@ pub(super) struct Strange {
     pub foreign: BTreeSet<String>,
     /// What hides objects.
     pub hidden: BTreeSet<String>,
+}
+
+/// What cannot be read of a snapshot.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Unread {
+    /// The highest revision that a newer program wrote.
+    pub newer: Option<u64>,
 }
 
 /// Locks; a thread that panicked under one of our locks left nothing half done in it.

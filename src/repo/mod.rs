@@ -45,7 +45,7 @@ pub use error::RepoError;
 pub use ids::{ChunkId, ChunkKind, ObjectName, RepoId, SnapshotId};
 pub use keys::{RecoveryKey, Secrets, Suite, Unlock};
 pub use manifest::{Manifest, Position, Snapshot};
-pub use repository::{By, Head, InitOptions, Listing, OpenOptions, ReadLease, Repository, Traits};
+pub use repository::{By, Head, InitOptions, Listing, OpenOptions, ReadLease, Repository, Traits, UnreadSnapshots};
 pub use role::{Capability, Role};
 pub use session::{Relay, SessionWriter, WriteOptions, WriteSession, WriteStats};
 pub use storage::{Backend, Storage};

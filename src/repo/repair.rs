@@ -23,7 +23,7 @@ use super::{
     pack,
 };
 use crate::repo::repository::Lost;
-use crate::report::{Trouble, TroubleKind};
+use crate::report::{ErrorKind, Trouble, TroubleKind};
 use serde::Serialize;
 use std::collections::{BTreeSet, HashMap, HashSet};
 
@@ -290,6 +290,11 @@ impl Inner {
             }
         }
         for revision in known {
+            // What a newer program wrote on is for a newer one to mend.
+            if unreadable.get(&revision.snapshot).is_some_and(|it| it.lost == Lost::Newer) {
+                held.insert(revision.snapshot);
+                continue;
+            }
             let is_lost = vanished.contains(&revision.snapshot) || unreadable.contains_key(&revision.snapshot);
             if is_lost && revision.kind == RevisionKind::Manifest && self.open_revision(&revision).is_ok() {
                 held.insert(revision.snapshot);
@@ -348,7 +353,12 @@ impl Inner {
                 Err(error) => return Err(error),
             },
             Err(RepoError::Missing { .. }) => false,
-            Err(error) if error.is_of_one_object() => true,
+            Err(error) if error.kind() == ErrorKind::Damaged => true,
+            // What could not be read just now may be whole, and another one than the catalog holds.
+            Err(error) if error.is_of_one_object() => {
+                done.lost.push(error.into());
+                return Ok(());
+            }
             Err(error) => return Err(error),
         };
         if !is_damaged && self.is_better_gone(revision, done)? {

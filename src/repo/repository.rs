@@ -34,7 +34,7 @@ pub use opening::{InitOptions, OpenOptions, Traits};
 pub use packs::{FolderStats, PackCheck};
 pub use reading::ReadLease;
 pub use settings::SettingsBody;
-pub use snapshots::Listing;
+pub use snapshots::{Listing, UnreadSnapshots};
 
 use super::{
     ChunkId, ChunkReader, Manifest, RepoError, RepoId, Secrets, Snapshot, SnapshotId, Storage, WriteOptions,

@@ -325,6 +325,25 @@ fn what_stands_in_the_place_of_a_whole_folder_stops_deletions_and_only_what_need
 }
 
 #[test]
+fn a_slot_that_is_damaged_in_both_places_is_marked_in_the_list() {
+    let world = World::new();
+    let listed = world.json(&["key", "list"]);
+    let recovery = listed.as_array().unwrap().iter().find(|slot| slot["kind"] == "recovery").unwrap();
+    let name = recovery["name"].as_str().unwrap();
+    let kind = || {
+        let listed = world.json(&["key", "list"]);
+        let slot = listed.as_array().unwrap().iter().find(|slot| slot["name"] == name).unwrap().clone();
+        slot["kind"].as_str().unwrap().to_owned()
+    };
+    junk(&world.repo().join("keys").join(name));
+    assert_eq!(kind(), "recovery", "the other is whole");
+    junk(&world.repo().join("copies/keys").join(name));
+    assert_eq!(kind(), "damaged");
+    world.ok(&["key", "list"]).says(&[name, "damaged"]);
+    finds(world.run(&["verify"]), &[name]);
+}
+
+#[test]
 fn slots_are_made_and_removed_only_where_both_of_each_can_be() {
     let world = World::new();
     folder(&world);
@@ -392,7 +411,7 @@ fn a_pipe_in_the_place_of_an_object_hangs_nobody() {
     let made = std::process::Command::new("mkfifo").arg(&place).status().unwrap();
     assert!(made.success());
     forget_catalog(&world);
-    world.ok(&["snapshots"]);
+    world.run(&["snapshots"]).fails(3, &[&id]);
     finds(world.run(&["verify"]), &[&id]);
     world.run(&["prune"]).fails(1, &[&id, "forget --damaged"]);
     world.ok(&["forget", "--damaged", &id[..10]]);
@@ -434,7 +453,7 @@ fn a_damaged_revision_can_be_let_go_and_blocks_nothing_else() {
     world.backup(&["files:s"]);
     junk(&world.repo().join(format!("snapshots/{broken}/0")));
     forget_catalog(&world);
-    assert_eq!(world.snapshots().len(), 1);
+    world.run(&["snapshots"]).fails(3, &[&broken]).says(&["1 snapshot\n"]);
     world.run(&["prune"]).fails(1, &[&broken, "forget --damaged"]);
     world.ok(&["backup", "files:s"]);
     // Which of the two is newer nobody can tell any more.
@@ -573,7 +592,7 @@ fn what_a_newer_program_wrote_is_not_let_go() {
     let place = world.repo().join(format!("snapshots/{id}/0"));
     make_newer(&place);
     forget_catalog(&world);
-    let listed = world.run(&["snapshots"]).fails(0, &["use a newer rekeep"]);
+    let listed = world.run(&["snapshots"]).fails(3, &["use a newer rekeep"]);
     assert!(!listed.err.contains("--damaged"), "{listed:?}");
     let before = objects(&world, "packs");
     world.run(&["forget", "--damaged", &id]).fails(2, &["is not forgotten", "a newer rekeep can read it"]);
@@ -739,4 +758,173 @@ fn a_storage_that_was_rolled_back_is_told_of_and_comes_to_rest() {
     world.ok(&["verify", "--read-data", "--restore"]).says(&["no damage found"]);
     world.ok(&["snapshots"]).fails(0, &[]);
     assert!(!world.ok(&["snapshots"]).err.contains("vanished"));
+}
+
+#[test]
+fn what_cannot_be_read_is_missed_by_every_listing_and_by_what_goes_by_time() {
+    let world = World::new();
+    folder(&world);
+    let first = world.backup(&["files:s"]);
+    fs::write(world.path("s/f"), "new").unwrap();
+    let second = world.backup(&["files:s"]);
+    junk(&world.repo().join(format!("snapshots/{second}/0")));
+    forget_catalog(&world);
+    world.run(&["snapshots"]).fails(3, &[&second, "repair snapshots"]).says(&[&first[..8], "1 more cannot be read"]);
+    assert_eq!(world.run(&["--json", "snapshots"]).fails(3, &[&second]).json().as_array().unwrap().len(), 1);
+    world.run(&["status"]).fails(3, &[]).says(&[&first[..8], "not read     1 snapshot"]);
+    world.run(&["status", "--max-age", "1d"]).fails(3, &[]);
+    world.run(&["source", "list"]).fails(3, &[]).says(&["files:"]);
+    let another = [&*format!("may be another than {}", &first[..8]), "1 snapshot cannot be read"];
+    world.run(&["ls", "latest"]).fails(3, &another);
+    world.run(&["restore", "@1 hour ago", "files:then"]).fails(1, &["there is no snapshot", "cannot be read"]);
+    world.run(&["drill"]).fails(3, &another).says(&["PASSED"]);
+    world.run(&["restore", "latest", "files:out"]).fails(3, &another);
+    world.run(&["tag", "latest", "--add", "t"]).fails(3, &another);
+    // Too late would be a warning here.
+    for named in ["latest", "latest~0"] {
+        world.run(&["forget", "--force", named]).fails(2, &["by its id"]);
+    }
+    world.ok(&["restore", &first, "files:named"]);
+    world.ok(&["dump", &first, "files", "f"]);
+    world.run(&["restore", &second[..12], "files:lost"]).fails(1, &["there is no snapshot", "cannot be read"]);
+    junk(&world.repo().join(format!("snapshots/{first}/1")));
+    junk(&world.repo().join(format!("snapshots/{first}/0")));
+    forget_catalog(&world);
+    let none = "no snapshot that can be read; 2 cannot";
+    world.run(&["snapshots"]).fails(3, &[&first, &second]).says(&[none]);
+    world.run(&["snapshots", "--latest", "1"]).fails(3, &[]).says(&[none]);
+    world.run(&["status"]).fails(3, &[]).says(&[none]);
+    world.run(&["status", "--max-age", "1d"]).fails(1, &[]).says(&[none]);
+    world.run(&["source", "list"]).fails(3, &[]).says(&[none]);
+    world.run(&["restore", "latest", "files:none"]).fails(1, &["2 snapshots that may be meant cannot be read"]);
+    world.ok(&["forget", "--damaged", &first, &second]);
+    world.ok(&["snapshots"]).says(&["no snapshots"]);
+}
+
+#[test]
+fn a_newest_snapshot_that_vanished_is_missed_too() {
+    let world = World::new();
+    folder(&world);
+    let first = world.backup(&["files:s"]);
+    fs::write(world.path("s/f"), "new").unwrap();
+    let second = world.backup(&["files:s"]);
+    fs::remove_dir_all(world.repo().join("snapshots").join(&second)).unwrap();
+    world.run(&["snapshots"]).fails(3, &[&second, "vanished"]).says(&[&first[..8], "1 more cannot be read"]);
+    world.run(&["restore", "latest", "files:out"]).fails(3, &["may be another than", "1 snapshot cannot be read"]);
+    world.ok(&["forget", "--vanished", &second]);
+    world.ok(&["snapshots"]);
+    world.ok(&["restore", "latest", "files:again"]);
+}
+
+#[test]
+fn a_snapshot_that_was_read_and_cannot_be_opened_is_missed_too() {
+    let world = World::new();
+    let id = many_tables(&world);
+    for pack in objects(&world, "packs") {
+        fs::remove_file(pack).unwrap();
+    }
+    forget_catalog(&world);
+    let none = "no snapshot that can be read; 1 cannot";
+    for _ in 0..2 {
+        world.run(&["snapshots"]).fails(3, &[&id, "is missing"]).says(&[none]);
+        world.run(&["status"]).fails(3, &[&id]).says(&[none]);
+        world
+            .run(&["restore", "latest", "sqlite:out.db"])
+            .fails(1, &[&id, "1 snapshot that may be meant cannot be read"]);
+        world.run(&["restore", &id, "sqlite:out.db"]).fails(1, &["cannot be read"]);
+    }
+}
+
+#[test]
+fn without_any_key_slot_the_way_on_is_a_slot_and_nothing_else() {
+    let world = World::new();
+    folder(&world);
+    let id = world.backup(&["files:s"]);
+    world.ok(&["replicate", "replica"]);
+    let slots = || objects(&world, "keys").len() + objects(&world, "copies/keys").len();
+    assert_eq!(slots(), 4);
+    fs::rename(world.repo().join("keys"), world.path("lost")).unwrap();
+    fs::remove_dir_all(world.repo().join("copies/keys")).unwrap();
+    for args in
+        [&["snapshots"][..], &["verify", "--read-data"], &["restore", "latest", "files:out"], &["repair", "config"]]
+    {
+        let ran = world.run(args).fails(1, &["every key slot is gone", "put any file of keys/ back", "from a replica"]);
+        assert!(!ran.err.contains("--keep-going") && !ran.err.contains("verify --read-data"), "{ran:?}");
+    }
+    finds(world.run(&["verify", "--keyless"]), &["every key slot is gone"]);
+    for follow in [&["replicate", "replica"][..], &["replicate", "replica", "--follow-deletions", "0s"]] {
+        let ran = world.run(follow).fails(3, &["every key slot is gone at the source", "those of the replica"]);
+        assert!(!ran.out.contains("holds all") && !ran.err.contains("still opens"), "{ran:?}");
+        world.ok(&["-r", "replica", "restore", &id, "files:whole", "--make-equal"]);
+    }
+    world.run(&["replicate", "another"]).fails(3, &["the replica has none"]);
+    fs::create_dir(world.repo().join("keys")).unwrap();
+    for slot in fs::read_dir(world.path("replica/keys")).unwrap() {
+        let slot = slot.unwrap();
+        fs::copy(slot.path(), world.repo().join("keys").join(slot.file_name())).unwrap();
+    }
+    world.ok(&["repair", "config"]);
+    assert_eq!(slots(), 4);
+    world.ok(&["verify"]);
+    world.ok(&["replicate", "another"]);
+    world.ok(&["-r", "another", "snapshots"]);
+}
+
+#[test]
+fn an_index_object_and_a_key_slot_of_a_newer_program_are_no_damage() {
+    let world = World::new();
+    folder(&world);
+    world.backup(&["files:s"]);
+    let index = objects(&world, "index").remove(0);
+    let mut bytes = fs::read(&index).unwrap();
+    bytes[8] = 2;
+    let newer = format!("index/{}", blake3::hash(&bytes).to_hex());
+    fs::write(world.repo().join(&newer), &bytes).unwrap();
+    let listed = world.json(&["key", "list"]);
+    let recovery = listed.as_array().unwrap().iter().find(|slot| slot["kind"] == "recovery").unwrap();
+    let name = recovery["name"].as_str().unwrap();
+    for folder in ["keys", "copies/keys"] {
+        let slot = world.repo().join(folder).join(name);
+        let line =
+            fs::read_to_string(&slot).unwrap().lines().next().unwrap().replace("\"format\":1", "\"format\":2") + "\n";
+        fs::write(slot, format!("{line}\"{}\"\n", blake3::hash(line.as_bytes()))).unwrap();
+    }
+    let listed = world.json(&["key", "list"]);
+    let kinds: Vec<&str> = listed.as_array().unwrap().iter().map(|slot| slot["kind"].as_str().unwrap()).collect();
+    assert!(kinds.contains(&"newer") && kinds.contains(&"password"), "{kinds:?}");
+    let shown = world.ok(&["key", "list"]);
+    assert!(shown.out.contains("use a newer rekeep") && !shown.out.contains("damaged"), "{shown:?}");
+    assert!(!shown.err.contains("repair"), "{shown:?}");
+    for cold in [false, true] {
+        if cold {
+            forget_catalog(&world);
+        }
+        let found = finds(world.run(&["verify"]), &[&format!("UNKNOWN {newer}"), &format!("UNKNOWN keys/{name}")]);
+        let told = format!("{}{}", found.out, found.err);
+        assert!(!told.contains("DAMAGED") && !told.contains("repair"), "{told}");
+        let keyless =
+            finds(world.run(&["verify", "--keyless"]), &[&format!("UNKNOWN {newer}"), "UNKNOWN copies/keys/"]);
+        assert!(!keyless.out.contains("DAMAGED"), "{keyless:?}");
+        world.run(&["repair", "index"]).fails(3, &[]);
+        world.run(&["repair", "config"]).fails(3, &[]);
+        assert_eq!(fs::read(world.repo().join(&newer)).unwrap(), bytes);
+        assert!(world.repo().join("keys").join(name).exists());
+        world.ok(&["restore", "latest", "files:out", "--make-equal"]);
+    }
+}
+
+#[test]
+fn what_is_no_object_is_told_of_once_and_a_repair_names_the_way_on() {
+    let world = World::new();
+    folder(&world);
+    let id = world.backup(&["files:s"]);
+    fs::write(world.repo().join("snapshots/mine.txt"), "hello").unwrap();
+    let verified = world.ok(&["verify"]);
+    assert_eq!(verified.err.matches("snapshots/mine.txt").count(), 1, "{verified:?}");
+    assert_eq!(world.json(&["verify"])["notes"].as_array().unwrap().len(), 1);
+    junk(&world.repo().join(format!("snapshots/{id}/0")));
+    forget_catalog(&world);
+    for repair in ["objects", "snapshots"] {
+        world.run(&["repair", repair]).fails(3, &[&id, "repair snapshots` on a host", "forget --damaged ID"]);
+    }
 }

@@ -64,6 +64,7 @@ impl CopyArgs {
         if !self.snapshot.is_empty() {
             return self.snapshot.iter().map(|name| context.resolve(repo, name, &narrow)).collect();
         }
+        context.unread(repo)?;
         let admitted = narrow.apply_to_some(repo, &context.reporter)?;
         let policy = self.rules.policy(Grouping::default(), false);
         if !policy.decides() {

@@ -27,6 +27,7 @@ pub struct FindArgs {
 
 pub(super) fn run(args: &FindArgs, context: &Context) -> Result<Status, Failure> {
     let repo = context.open()?;
+    context.unread(&repo)?;
     let snapshots = args.narrow.narrow().apply_to_some(&repo, &context.reporter)?;
     let collection = args.collection.as_deref();
     let out = &context.out;

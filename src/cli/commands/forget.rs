@@ -191,7 +191,13 @@ impl ForgetArgs {
         }
         let named: Result<Vec<_>, Failure> =
             self.snapshot.iter().map(|name| context.resolve(repo, name, &narrow)).collect();
-        Ok(plan_named(repo, &named?, self.force)?)
+        let named = named?;
+        // What was warned of is too late where it is gone.
+        if context.lacks() {
+            let words = "it may be another snapshot that is meant, since one cannot be read: name what is to be forgotten by its id";
+            return Err(usage(words));
+        }
+        Ok(plan_named(repo, &named, self.force)?)
     }
 }
 

@@ -46,6 +46,7 @@ pub(super) fn run(args: &HistoryArgs, context: &Context) -> Result<Status, Failu
     let time = |text: &Option<String>| text.as_deref().map(|text| parse_time(text, now)).transpose();
     let (from, to) = (time(&args.from)?, time(&args.to)?);
     let repo = context.open()?;
+    context.unread(&repo)?;
     let snapshots = args.narrow.narrow().apply_to_some(&repo, &context.reporter)?;
     let of_source = choose(&snapshots, &args.collection, &context.reporter)?;
     if let Some(found) = cell_history(&repo, &of_source, &args.collection, &args.key, from, to)? {

@@ -11,20 +11,17 @@ use crate::{
         hooks::{HookArgs, Told},
         output,
         postgres::{AtlasArgs, PostgresArgs, PostgresTargetArgs},
-        show::counted,
         typed,
         units::{parse_duration, show_count, show_duration, show_size, show_time},
     },
     connector::{ConnectorError, Leaves, Overwrite, Role, TargetAbilities},
     ops::{
-        OpsError, Progress as _,
+        OpsError,
         command::Bounded,
         restore::{RestoreOptions, RestoreOutcome, restore},
-        select,
         thaw::{Ask, LOOK_EVERY, ThawOptions},
     },
     repo::{Repository, storage::ThawTier},
-    report::{Warning, WarningKind},
 };
 use clap::{
     Args, ValueEnum,
@@ -226,12 +223,6 @@ fn work(
     let target = context.target(url, options, &args.aerospike.connect)?;
     let repo = opened.map_or_else(|| context.open(), Ok)?;
     let snapshot = context.resolve(&repo, &args.snapshot, &args.narrow.narrow())?;
-    let unread = select::unread(&repo, &args.snapshot)?;
-    if let Some(one) = unread.first() {
-        let count = counted(unread.len() as u64, "snapshot");
-        let words = format!("`{}` may be another than {}: {count} cannot be read", args.snapshot, snapshot.id.short());
-        context.reporter.warning(&Warning::new(WarningKind::ObjectUnreadable, one.short(), words));
-    }
     *restored.borrow_mut() = Some(snapshot.id.to_string());
     let names: Vec<&str> = snapshot.collections.iter().map(|c| c.name.as_str()).collect();
     let collections = args.collections.iter().map(|text| choose(text, &names)).collect::<Result<_, _>>()?;
@@ -266,7 +257,7 @@ fn work(
     };
     context.reporter.finish();
     show(&outcome, to_stdout, context);
-    Ok(if outcome.different > 0 { Status::Bad } else { Status::complete(outcome.complete && unread.is_empty()) })
+    Ok(if outcome.different > 0 { Status::Bad } else { Status::complete(outcome.complete && !context.lacks()) })
 }
 
 fn is_broken_pipe(error: &OpsError) -> bool {

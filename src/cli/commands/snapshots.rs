@@ -61,6 +61,7 @@ pub(super) fn run(args: &SnapshotsArgs, context: &Context) -> Result<Status, Fai
     if let Some(count) = args.latest.filter(|_| narrow.whole) {
         keep_newest(&mut snapshots, count, now);
     }
+    let unread = context.unread(&repo)?;
     let rows: Vec<SnapshotRow> = snapshots.iter().map(|snapshot| row(snapshot, now)).collect();
     let ahead = snapshots.iter().filter(|s| is_ahead(s.content.end, now));
     ahead.for_each(|snapshot| context.reporter.warning(&ahead_warning(snapshot)));
@@ -69,7 +70,7 @@ pub(super) fn run(args: &SnapshotsArgs, context: &Context) -> Result<Status, Fai
         return Ok(Status::Done);
     }
     if rows.is_empty() {
-        context.out.line("no snapshots");
+        context.out.line(no_snapshots(unread));
         return Ok(Status::Done);
     }
     let mut groups: BTreeMap<Vec<String>, Vec<&SnapshotRow>> = BTreeMap::new();
@@ -85,7 +86,18 @@ pub(super) fn run(args: &SnapshotsArgs, context: &Context) -> Result<Status, Fai
         }
         print(&rows, context);
     }
+    if unread > 0 {
+        context.out.line(format_args!("{unread} more cannot be read"));
+    }
     Ok(Status::Done)
+}
+
+/// What is told where a listing holds none.
+pub(in crate::cli) fn no_snapshots(unread: usize) -> String {
+    match unread {
+        0 => "no snapshots".to_owned(),
+        unread => format!("no snapshot that can be read; {unread} cannot"),
+    }
 }
 
 fn group(row: &SnapshotRow, by: GroupBy, with_host: bool) -> String {

@@ -1,5 +1,6 @@
 //! `source`: lists sources, and goes on with the history of one under another name.
 
+use super::snapshots::no_snapshots;
 use crate::{
     cli::{
         common::NarrowArgs,
@@ -38,6 +39,7 @@ pub(super) fn run(command: &SourceCommand, context: &Context) -> Result<Status, 
     match command {
         SourceCommand::List { narrow } => {
             let rows = list(&narrow.narrow().apply(&repo, &context.reporter)?);
+            let unread = context.unread(&repo)?;
             if context.json {
                 context.out.json(&rows);
                 return Ok(Status::Done);
@@ -52,10 +54,15 @@ pub(super) fn run(command: &SourceCommand, context: &Context) -> Result<Status, 
                     row.snapshots.to_string(),
                 ]);
             }
-            context.out.line(if rows.is_empty() { "no sources".to_owned() } else { render(&out) });
+            context.out.line(match (rows.is_empty(), unread) {
+                (true, 0) => "no sources".to_owned(),
+                (true, unread) => no_snapshots(unread),
+                (false, _) => render(&out),
+            });
             Ok(Status::Done)
         }
         SourceCommand::Rename { old, new, host } => {
+            context.unread(&repo)?;
             let renamed = rename(&repo, old, new, host.as_deref(), &context.reporter)
                 .kept("snapshots that were renamed before this stay so; the same command goes on")?;
             context.reporter.finish();

@@ -6,7 +6,7 @@ use crate::{
         context::Context,
         exit::{Failure, Status, usage},
         password::PasswordSource,
-        show::{brief, render, safe, table},
+        show::{brief, counted, render, safe, table},
         units::{parse_duration, show_age, show_time},
     },
     ops::{
@@ -64,6 +64,7 @@ impl StatusArgs {
 
 pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Status, Failure> {
     let repo = context.open()?;
+    let unread = context.unread(&repo)?;
     let snapshots = args.narrow.narrow().apply_to_some(&repo, &context.reporter)?;
     let seconds = |age: Option<Duration>| age.map(|age| age.as_secs());
     let max = MaxAges { snapshot: seconds(args.max_age), proof: seconds(args.max_proof_age) };
@@ -86,7 +87,7 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Status, Failur
     if context.json {
         context.out.json(&sources);
     } else if sources.is_empty() {
-        context.out.line("no snapshots");
+        context.out.line(super::snapshots::no_snapshots(unread));
     } else {
         let header = ["source", "scope", "newest complete", "as of", "age", "proved", "newest", "snapshots"];
         let mut rows = table(&header, &[4, 5, 7]);
@@ -121,6 +122,9 @@ pub(super) fn run(args: &StatusArgs, context: &Context) -> Result<Status, Failur
         // One verification covers all sources.
         let last = sources.iter().find_map(|source| source.last_verify.as_deref());
         context.out.line(format_args!("last verify  {}", last.unwrap_or("none known here")));
+        if unread > 0 {
+            context.out.line(format_args!("not read     {}, of whatever source", counted(unread as u64, "snapshot")));
+        }
     }
     Ok(if bad { Status::Bad } else { Status::Done })
 }

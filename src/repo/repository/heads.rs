@@ -196,6 +196,12 @@ impl Repository {
         Ok(rows.into_iter().filter_map(head_of).collect())
     }
 
+    /// The snapshots that have no head as they stand, where that may change: nothing of them can be opened, or they are pending.
+    pub(super) fn headless(&self) -> Result<Vec<SnapshotId>, RepoError> {
+        let open = self.inner.settle(&Words::of(self.secrets()))?;
+        Ok(open.into_iter().filter(|one| one.head.is_none()).map(|one| one.snapshot).collect())
+    }
+
     /// The newest of [`Self::heads`] before a position, if one is given: at most so many, the newest first. What is asked does not
     /// grow with all there are.
     pub fn heads_before(

@@ -40,9 +40,15 @@ impl Inner {
     /// The snapshots that the catalog has seen and that storage lacks without a tombstone or a void that says why.
     pub(in crate::repo) fn vanished(&self) -> Result<Vec<SnapshotId>, RepoError> {
         let gone = self.catalog.gone_revisions()?;
+        let unread = super::lock(&self.unread).clone();
         let mut vanished = Vec::new();
         for group in gone.chunk_by(|a, b| a.snapshot == b.snapshot) {
             let id = group[0].snapshot;
+            // A newer program that wrote a higher one took it away.
+            let newer = unread.get(&id).and_then(|it| it.newer);
+            if newer.is_some_and(|newer| group.iter().all(|it| it.revision < newer)) {
+                continue;
+            }
             let there = self.catalog.revisions_of(&id)?;
             let mut all: Vec<&Revision> = group.iter().chain(&there).collect();
             all.sort_by_key(|it| std::cmp::Reverse(it.revision));
@@ -151,7 +157,11 @@ impl Inner {
         for _ in 0..MAX_RACES {
             let is_lost = match lost {
                 // Of what stands by a lower revision nothing has to be let go.
-                Lost::Vanished => self.vanished()?.contains(id) && self.stands_by(id)?.is_none(),
+                Lost::Vanished => {
+                    self.vanished()?.contains(id)
+                        && self.stands_by(id)?.is_none()
+                        && self.unreadable()?.get(id).is_none_or(|it| it.lost != Lost::Newer)
+                }
                 Lost::Withdrawn | Lost::Beside | Lost::Newer | Lost::Unindexed => false,
                 Lost::Damaged => self.unreadable()?.get(id).is_some_and(|it| it.lost == Lost::Damaged),
             };

@@ -164,6 +164,7 @@ impl Repository {
             frozen: Frozen::default(),
             opened: Opened::default(),
             strange: Mutex::default(),
+            unread: Mutex::default(),
             met: OnceLock::new(),
             refreshing: Mutex::default(),
             seen_leases: SeenLeases::default(),

@@ -5,6 +5,7 @@ use super::{
     names::{self, Fit},
 };
 use crate::repo::error::HIDES;
+use crate::repo::inner::Unread;
 use crate::repo::{
     ObjectName, RepoError, SnapshotId,
     catalog::{KnownRevision, Revision, RevisionKind},
@@ -25,12 +26,12 @@ pub(super) fn unread_object(name: &str, words: String) -> Warning {
     Warning::new(WarningKind::ObjectUnreadable, name, words)
 }
 
-/// The listings that whoever opens a repository, or begins to read, goes by.
 /// What a warning of an error names: no object where a newer program wrote it, since nothing is to be done about that one.
 fn told_as(error: &RepoError) -> String {
     if error.kind() == ErrorKind::NewerFormat { String::new() } else { error.object() }
 }
 
+/// The listings that whoever opens a repository, or begins to read, goes by.
 pub(in crate::repo) struct Listings {
     index: Listing,
     snapshots: Listing,
@@ -54,8 +55,8 @@ impl Inner {
     pub(in crate::repo) fn refresh_of(&self, listings: Listings, look: Look) -> Result<Vec<Warning>, RepoError> {
         let slots = self.keyring.warnings().iter();
         let mut warnings: Vec<Warning> = slots.map(|words| unread_object("keys/", words.clone())).collect();
-        let Listings { index, snapshots, forgotten } = listings;
         warnings.extend(self.keyring.newer().iter().map(|words| unread_object("", words.clone())));
+        let Listings { index, snapshots, forgotten } = listings;
         let trash = (look == Look::AtAll).then(|| self.storage.begin_list("trash/"));
         self.refresh_index_of(index, &mut warnings, &mut Vec::new())?;
         self.refresh_snapshots_of(snapshots, forgotten, &mut warnings)?;
@@ -332,14 +333,21 @@ impl Inner {
         let mut unread: Vec<_> =
             listed.iter().filter(|(name, _)| !known.contains_key(*name)).map(|(name, bytes)| (*name, *bytes)).collect();
         unread.sort_unstable();
-        let (new, unreadable) = self.fetch_revisions(&unread)?;
+        let (new, mut unreadable) = self.fetch_revisions(&unread)?;
         if !unreadable.is_empty() {
             let forgotten = self.forgotten(&new)?;
-            warnings.extend(unreadable.into_iter().filter(|(id, _)| !forgotten.contains(id)).map(|(_, text)| text));
+            unreadable.retain(|it| !forgotten.contains(&it.snapshot));
+        }
+        let mut unread: BTreeMap<SnapshotId, Unread> = BTreeMap::new();
+        for it in unreadable {
+            let of_snapshot = unread.entry(it.snapshot).or_default();
+            of_snapshot.newer = of_snapshot.newer.max(it.is_newer.then_some(it.revision));
+            warnings.push(it.warning);
         }
         name_changed(&known, &listed, warnings);
         let listed = listed.into_keys().collect();
-        let (dropped, gone) = self.settle_absent(&known, &listed, &new, warnings)?;
+        let (dropped, gone) = self.settle_absent(&known, &listed, &new, &unread, warnings)?;
+        *super::lock(&self.unread) = unread;
         self.catalog.apply_revisions(&new, &dropped, &gone)?;
         Ok(listed)
     }
@@ -357,11 +365,10 @@ impl Inner {
     }
 
     /// Reads revisions, of which the length is listed; gives also what is wrong with those that cannot be read.
-    #[allow(clippy::type_complexity, reason = "two lists that are filled together")]
     fn fetch_revisions(
         &self,
         names: &[((SnapshotId, u64), u64)],
-    ) -> Result<(Vec<Revision>, Vec<(SnapshotId, Warning)>), RepoError> {
+    ) -> Result<(Vec<Revision>, Vec<UnreadRevision>), RepoError> {
         let mut revisions = Vec::with_capacity(names.len());
         let mut unreadable = Vec::new();
         let wanted =
@@ -373,19 +380,20 @@ impl Inner {
                 return Ok((revisions, unreadable));
             }
             // Checking who made them is what takes the time of processors.
-            let judged = batch
-                .into_par_iter()
-                .map(|((id, revision), read)| (id, read.and_then(|sealed| self.revision_of(&id, revision, sealed))));
-            for (id, outcome) in judged.collect::<Vec<_>>() {
+            let judged = batch.into_par_iter().map(|(name @ (id, revision), read)| {
+                (name, read.and_then(|sealed| self.revision_of(&id, revision, sealed)))
+            });
+            for ((snapshot, revision), outcome) in judged.collect::<Vec<_>>() {
                 match outcome {
                     Ok(revision) => revisions.push(revision),
                     Err(RepoError::Missing { .. }) => {}
                     Err(error) if error.is_of_one_object() => {
+                        let is_newer = error.kind() == ErrorKind::NewerFormat;
                         let words = format!("a snapshot cannot be read: {error}");
                         // What a newer program can read is nothing to be repaired: not the object is bad.
-                        let object =
-                            if error.kind() == ErrorKind::NewerFormat { id.to_string() } else { error.object() };
-                        unreadable.push((id, unread_object(&object, words)));
+                        let object = if is_newer { snapshot.to_string() } else { error.object() };
+                        let warning = unread_object(&object, words);
+                        unreadable.push(UnreadRevision { snapshot, revision, is_newer, warning });
                     }
                     Err(error) => return Err(error),
                 }
@@ -431,6 +439,7 @@ impl Inner {
         known: &HashMap<(SnapshotId, u64), KnownRevision>,
         listed: &HashSet<(SnapshotId, u64)>,
         new: &[Revision],
+        unread: &BTreeMap<SnapshotId, Unread>,
         warnings: &mut Vec<Warning>,
     ) -> Result<(Vec<(SnapshotId, u64)>, Vec<(SnapshotId, u64, bool)>), RepoError> {
         let mut newest: HashMap<SnapshotId, u64> = HashMap::new();
@@ -463,7 +472,11 @@ impl Inner {
                 dropped.push((id, revision));
                 continue;
             }
-            vanished.insert(id, revision);
+            // Nor did those vanish that a newer program took away below its own: it knows what it did. They are kept in mind all the
+            // same, should its own vanish.
+            if unread.get(&id).is_none_or(|it| it.newer.is_none_or(|newer| newer < revision)) {
+                vanished.insert(id, revision);
+            }
             if !was_gone {
                 gone.push((id, revision, true));
             }
@@ -479,6 +492,14 @@ impl Inner {
         }
         Ok((dropped, gone))
     }
+}
+
+/// A revision that is listed and cannot be read.
+struct UnreadRevision {
+    snapshot: SnapshotId,
+    revision: u64,
+    is_newer: bool,
+    warning: Warning,
 }
 
 /// What is said of a snapshot that stands by a lower revision than it did.

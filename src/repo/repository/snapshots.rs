@@ -2,13 +2,16 @@
 
 use super::{Inner, Repository, standing::Standing};
 use crate::{
-    repo::{RepoError, Snapshot, SnapshotId, catalog::Revision},
+    repo::{
+        RepoError, Snapshot, SnapshotId,
+        catalog::{Revision, RevisionKind},
+    },
     report::{Warning, WarningKind},
 };
 use rayon::prelude::*;
 use std::{
     borrow::Cow,
-    collections::{HashMap, HashSet},
+    collections::{BTreeSet, HashMap, HashSet},
 };
 
 /// So many snapshots are looked up one by one, and more in one go.
@@ -23,6 +26,15 @@ pub struct Listing {
     pub pending: Vec<(SnapshotId, SnapshotId)>,
     /// Revisions that could not be opened.
     pub warnings: Vec<Warning>,
+}
+
+/// The snapshots that cannot be read, or vanished although nobody forgot them: a listing lacks them, and any may be what is meant.
+#[derive(Debug, Clone, Default)]
+pub struct UnreadSnapshots {
+    /// Which.
+    pub ids: BTreeSet<SnapshotId>,
+    /// What is wrong with those that no listing of storage warned of: their revisions were read, and cannot be opened.
+    pub unopened: Vec<Warning>,
 }
 
 impl Inner {
@@ -68,6 +80,34 @@ impl Repository {
         }
         listing.snapshots.sort_by_key(|snapshot| snapshot.position());
         Ok(listing)
+    }
+
+    /// The snapshots that cannot be read, or vanished, and stand by no revision, as of the last refresh.
+    pub fn unread_snapshots(&self) -> Result<UnreadSnapshots, RepoError> {
+        let mut unread = UnreadSnapshots::default();
+        let seen: Vec<SnapshotId> = super::lock(&self.inner.unread).keys().copied().collect();
+        for id in seen {
+            let standing = self.inner.standing_known(&id)?;
+            // A void says what became of it, whatever lies beside.
+            let is_void = self.inner.catalog.revisions_of(&id)?.iter().any(|it| it.kind == RevisionKind::Void);
+            if standing.manifest.is_none() && !standing.forgotten && !is_void {
+                unread.ids.insert(id);
+            }
+        }
+        for id in self.inner.vanished()? {
+            if self.inner.stands_by(&id)?.is_none() {
+                unread.ids.insert(id);
+            }
+        }
+        for id in self.headless()? {
+            let standing = self.inner.standing_known(&id)?;
+            if standing.manifest.is_none() && standing.pending.is_none() && !standing.unopened.is_empty() {
+                let words = format!("snapshot {id} cannot be read: {}", standing.unopened.join("; "));
+                unread.unopened.push(Warning::new(WarningKind::ObjectUnreadable, id.to_string(), words));
+                unread.ids.insert(id);
+            }
+        }
+        Ok(unread)
     }
 
     /// What [`Self::listing`] follows from, as of the last refresh, in a hash: where that is the same, so is the listing.

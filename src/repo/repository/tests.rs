@@ -1,13 +1,19 @@
 use super::{
     lock,
-    testing::{World, begin, begin_squash, commit, commit_squash, home, id, manifest, plain, put, put_manifest, read},
+    testing::{
+        World, begin, begin_squash, collection, commit, commit_squash, home, id, manifest, plain, put, put_manifest,
+        read,
+    },
 };
 use crate::repo::{
-    ChunkKind, RepoError, SnapshotId,
+    ChunkKind, Manifest, RepoError, SnapshotId, index,
     keys::Signer,
+    names,
     object::{self, ObjectKind},
     pack,
+    repository::Lost,
 };
+use crate::report::{ErrorKind, TroubleKind};
 use std::sync::Barrier;
 
 #[test]
@@ -261,7 +267,89 @@ fn a_manifest_with_an_unknown_feature_is_left_out_and_told_of() {
     repo.refresh().unwrap();
     assert_eq!(repo.snapshots().unwrap(), []);
     assert!(repo.listing().unwrap().warnings.iter().any(|it| it.words.contains("time-travel")));
+    let unread = repo.unread_snapshots().unwrap();
+    assert_eq!(unread.ids.into_iter().collect::<Vec<_>>(), [new.id]);
+    assert!(unread.unopened.len() == 1 && unread.unopened[0].words.contains("time-travel"), "{:?}", unread.unopened);
     assert!(repo.revise(&new.id, &|_| {}).is_err(), "nobody writes above what he cannot read");
+}
+
+#[test]
+fn a_revision_of_an_unknown_feature_is_no_damage_and_no_repair_settles_it() {
+    let (world, repo) = World::new();
+    let mut new = manifest(commit(&repo, &[1], 100), 100);
+    (new.revision, new.features) = (1, vec!["time-travel".to_owned()]);
+    repo.revise(&new.id, &|it| it.tags.push("x".to_owned())).unwrap();
+    // The catalog holds another revision of that number.
+    put_manifest(&world, &repo, Signer::Operator, &new);
+    let path = format!("snapshots/{}/1", new.id);
+    let newer = world.memory.bytes(&path);
+    let problems = repo.check_objects(&mut |_| true).unwrap().problems;
+    assert!(problems.iter().any(|it| (it.kind, &*it.object) == (TroubleKind::Newer, &path)), "{problems:?}");
+    assert_eq!(repo.unreadable().unwrap()[0].1, Lost::Newer);
+    for error in [repo.forget(&new.id).unwrap_err(), repo.revise(&new.id, &|_| {}).unwrap_err()] {
+        assert_eq!(error.kind(), ErrorKind::NewerFormat, "{error}");
+    }
+    let repaired = repo.repair_snapshots(false).unwrap();
+    assert_eq!((repaired.restored.len(), repaired.removed.len()), (0, 0), "{repaired:?}");
+    assert!(repaired.lost.iter().any(|it| it.kind == TroubleKind::Newer && it.words.contains("time-travel")));
+    repo.repair_objects(false).unwrap();
+    assert_eq!(world.memory.bytes(&path), newer);
+}
+
+#[test]
+fn a_whole_revision_is_not_written_over_by_what_a_catalog_holds() {
+    let (world, repo) = World::new();
+    let snapshot = commit(&repo, &[1], 100);
+    repo.revise(&snapshot, &|it| it.tags.push("a".to_owned())).unwrap();
+    let (first, path) = (format!("snapshots/{snapshot}/0"), format!("snapshots/{snapshot}/1"));
+    // Rolled back, and tagged anew by another host.
+    let mut other = manifest(snapshot, 100);
+    (other.revision, other.tags) = (1, vec!["b".to_owned()]);
+    put_manifest(&world, &repo, Signer::Operator, &other);
+    let there = world.memory.bytes(&path);
+    world.memory.put(&first, vec![7; world.memory.bytes(&first).len()]);
+    let repaired = repo.repair_snapshots(false).unwrap();
+    assert_eq!(repaired.restored, [first], "{repaired:?}");
+    assert_eq!(world.memory.bytes(&path), there, "{repaired:?}");
+}
+
+#[test]
+fn a_manifest_that_contradicts_itself_or_another_revision_is_found() {
+    let contradictions: [(&dyn Fn(&mut Manifest), &str); 4] = [
+        (&|it| it.collections.push(collection("c")), "it has the collection c twice"),
+        (&|it| it.collections[0].records = 2, "have 1 rows, and it has 2 records: one is missing"),
+        (&|it| it.collections[0].stack.clear(), "have 0 rows, and it has 1 records: one is missing"),
+        (&|it| it.content.complete = false, "its content is not that of revision 0"),
+    ];
+    for (change, words) in contradictions {
+        let (world, repo) = World::new();
+        let mut new = manifest(commit(&repo, &[1], 100), 100);
+        new.revision = 1;
+        let found = || {
+            let problems = repo.check_objects(&mut |_| true).unwrap().problems;
+            problems.into_iter().map(|it| it.words).collect::<Vec<_>>()
+        };
+        put_manifest(&world, &repo, Signer::Operator, &new);
+        assert_eq!(found(), Vec::<String>::new());
+        change(&mut new);
+        put_manifest(&world, &repo, Signer::Operator, &new);
+        assert!(found().iter().any(|it| it.contains(words)), "{words}: {:?}", found());
+    }
+}
+
+#[test]
+fn an_index_object_that_describes_a_pack_twice_is_found() {
+    let (world, repo) = World::new();
+    commit(&repo, &[1], 100);
+    let path = world.memory.names("index/").remove(0);
+    let name = names::parse_flat("index/", &path).unwrap();
+    let packs = index::open(&repo.inner.keyring, &name, &world.memory.bytes(&path)).unwrap();
+    let twice: Vec<_> = packs.iter().chain(&packs).cloned().collect();
+    let (name, bytes) = index::seal(&repo.inner.keyring, &twice).unwrap();
+    world.memory.put(&names::index_path(&name), bytes);
+    let problems = repo.check_objects(&mut |_| true).unwrap().problems;
+    let about = |it: &&crate::report::Trouble| it.object == names::index_path(&name) && it.words.contains("twice");
+    assert_eq!(problems.iter().filter(about).count(), packs.len(), "{problems:?}");
 }
 
 #[test]
@@ -414,4 +502,66 @@ fn stats_count_objects_by_folder() {
     let objects = |folder: &str| stats.iter().find(|it| it.folder == folder).unwrap().objects;
     assert_eq!((objects("packs"), objects("index"), objects("snapshots"), objects("leases")), (2, 1, 1, 2));
     assert_eq!(repo.raw_index_objects().unwrap().len(), 1);
+}
+
+/// Makes an object one of a format that is yet to come.
+fn make_newer(world: &World, path: &str) {
+    let mut bytes = world.memory.bytes(path);
+    let end = bytes.len() - blake3::OUT_LEN;
+    bytes[8..10].copy_from_slice(&2_u16.to_le_bytes());
+    let hash = blake3::hash(&bytes[..end]);
+    bytes[end..].copy_from_slice(hash.as_bytes());
+    world.memory.put(path, bytes);
+}
+
+#[test]
+fn what_a_newer_program_tidied_below_its_own_did_not_vanish_and_is_not_let_go() {
+    for is_envelope in [false, true] {
+        // What is gone, and the number of what the newer program wrote above.
+        for (gone, number) in [(&[0][..], 2), (&[0, 1], 2), (&[1], 2), (&[0], 1)] {
+            let (mut world, repo) = World::new();
+            let id = commit(&repo, &[1], 100);
+            if number == 2 {
+                repo.revise(&id, &|it| it.tags.push("kept".to_owned())).unwrap();
+            }
+            let mut newer = manifest(id, 100);
+            newer.revision = number;
+            if !is_envelope {
+                newer.features = vec!["time-travel".to_owned()];
+            }
+            put_manifest(&world, &repo, Signer::Operator, &newer);
+            if is_envelope {
+                make_newer(&world, &format!("snapshots/{id}/{number}"));
+            }
+            for gone in gone {
+                world.memory.remove(&format!("snapshots/{id}/{gone}"));
+            }
+            let before: Vec<_> = world.memory.names("snapshots/");
+            let cold = world.open();
+            for repo in [&repo, &cold] {
+                let what = format!("{is_envelope} {gone:?} {number}");
+                for _ in 0..2 {
+                    let warned = repo.refresh().unwrap();
+                    let is_gone = |it: &crate::report::Warning| it.words.contains("vanished");
+                    assert!(!warned.iter().any(is_gone), "{what}: {warned:?}");
+                }
+                for lost in [Lost::Vanished, Lost::Withdrawn, Lost::Damaged] {
+                    assert_eq!(repo.lost(lost).unwrap(), [], "{what} {lost:?}");
+                }
+                assert_eq!(repo.lost(Lost::Newer).unwrap().len(), 1, "{what}");
+                for lost in [Lost::Vanished, Lost::Damaged, Lost::Withdrawn, Lost::Beside, Lost::Newer] {
+                    assert!(repo.bury(&id, lost).is_err(), "{what} {lost:?}");
+                }
+                let repaired = repo.repair_snapshots(false).unwrap();
+                assert_eq!((repaired.restored.len(), repaired.removed.len()), (0, 0), "{what}: {repaired:?}");
+                assert!(repaired.lost.iter().any(|it| it.kind == TroubleKind::Newer), "{what}: {repaired:?}");
+                assert_eq!(world.memory.names("snapshots/"), before, "{what}");
+            }
+            // Once the newer one is gone too, all of it vanished, as far as this host knows.
+            world.memory.remove(&format!("snapshots/{id}/{number}"));
+            repo.refresh().unwrap();
+            let has_vanished = !repo.lost(Lost::Vanished).unwrap().is_empty();
+            assert_eq!(has_vanished, world.memory.names("snapshots/").is_empty(), "{gone:?} {number}");
+        }
+    }
 }

@@ -6,6 +6,7 @@ use super::{
 };
 use crate::{
     cli::{
+        commands::snapshots::no_snapshots,
         context::Context,
         exit::{CliError, Failure, Status},
         show::{brief, render, table},
@@ -56,6 +57,7 @@ pub(super) fn row(snapshot: &Snapshot) -> Json {
 
 pub(super) fn run(args: &ListArgs, setup: &Setup, context: &Context) -> Result<Status, Failure> {
     let repo = setup.open(context)?;
+    let unread = context.unread(&repo)?;
     let mut all = backup_id::all(&repo)?;
     all.retain(|one| args.tenant_id.as_deref().is_none_or(|tenant| holds_tenant(one, tenant)));
     all.reverse();
@@ -65,7 +67,7 @@ pub(super) fn run(args: &ListArgs, setup: &Setup, context: &Context) -> Result<S
         return Ok(Status::Done);
     }
     if all.is_empty() {
-        context.out.line("no backups");
+        context.out.line(if unread == 0 { "no backups".to_owned() } else { no_snapshots(unread) });
         return Ok(Status::Done);
     }
     let mut rows =
@@ -98,6 +100,7 @@ pub(super) fn run(args: &ListArgs, setup: &Setup, context: &Context) -> Result<S
 /// `dr export`.
 pub(super) fn export(file: &Path, setup: &Setup, context: &Context) -> Result<Status, Failure> {
     let repo = setup.open(context)?;
+    context.unread(&repo)?;
     let all: Vec<Json> = backup_id::all(&repo)?.iter().rev().map(row).collect();
     let shown = file.display().to_string();
     let failed = |operation| {

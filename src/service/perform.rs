@@ -8,7 +8,7 @@ use super::{
     job::{Done, StoredJob, Work},
     places::Where,
     proof,
-    restore::{self, RestorePlan},
+    restore::{self, RestorePlan, doubt_in},
     sources::{Reading, readings},
     tags::{is_same_run, routine_tag, run_tag, type_tag},
 };
@@ -245,14 +245,11 @@ fn check(
         ..VerifyOptions::default()
     };
     let outcome = verify(&repo, &newest, &options, progress)?;
+    let doubt = doubt_in(&repo)?;
+    let found = outcome.findings.iter().take(20).map(|found| format!("{}: {}", found.object, found.problem));
     Ok(Done {
-        complete: outcome.findings.is_empty(),
-        problems: outcome
-            .findings
-            .iter()
-            .take(20)
-            .map(|found| format!("{}: {}", found.object, found.problem))
-            .collect(),
+        complete: outcome.findings.is_empty() && doubt.is_none(),
+        problems: found.chain(doubt).collect(),
         result: json!({ "verified": outcome }),
         ..Done::default()
     })

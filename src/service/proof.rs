@@ -7,6 +7,7 @@ use super::{
     job::{Done, StoredJob},
     places::Where,
     reach::is_allowed,
+    restore::doubt_in,
     sources::resolved,
     state::JobFilter,
     survey::{Looked, Survey, Unread},
@@ -67,7 +68,13 @@ pub(super) fn drill_newest(
         prepare(config, job, &settings, progress)?;
         outcomes.push(drill(&repo, snapshot, &open, &options, progress)?);
     }
-    Ok(done(&outcomes))
+    let mut done = done(&outcomes);
+    // The newest that can be read was drilled, and not what may be newer.
+    if let Some(doubt) = doubt_in(&repo)? {
+        done.complete = false;
+        done.problems.push(doubt);
+    }
+    Ok(done)
 }
 
 /// Lets a person's own command clear the target.

@@ -9,7 +9,7 @@ use super::{
     keys::Caller,
     places::Where,
     reach::places,
-    restore::{RestorePlan, plan_into},
+    restore::{RestorePlan, doubt_in, plan_into},
     sources::cluster_url,
     state::JobFilter,
     survey::{Looked, Survey, Unread},
@@ -23,7 +23,7 @@ use crate::{
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
 use std::{
-    collections::{BTreeMap, BTreeSet, VecDeque},
+    collections::{BTreeMap, BTreeSet, VecDeque, btree_map::Entry},
     sync::{Arc, Mutex, PoisonError},
 };
 use utoipa::ToSchema;
@@ -469,12 +469,17 @@ impl Service {
             return Err(OpsError::refused(unread.kind, words).into());
         }
         // A run of a routine may have left several snapshots, of a namespace each.
-        let mut datasets: BTreeMap<(&String, &String), Vec<&Snapshot>> = BTreeMap::new();
-        for (_, Own { place, routine }, snapshot) in &snapshots {
-            datasets.entry((routine, place)).or_default().push(snapshot);
+        let mut datasets: BTreeMap<(&String, &String), (Option<String>, Vec<&Snapshot>)> = BTreeMap::new();
+        for (repo, Own { place, routine }, snapshot) in &snapshots {
+            match datasets.entry((routine, place)) {
+                Entry::Vacant(new) => {
+                    new.insert((doubt_in(repo)?, vec![snapshot]));
+                }
+                Entry::Occupied(mut there) => there.get_mut().1.push(snapshot),
+            }
         }
         let mut plans: Vec<(String, String, RestorePlan)> = Vec::new();
-        for ((routine, place), snapshots) in datasets {
+        for ((routine, place), (doubt, snapshots)) in datasets {
             let mapped = request.dataset_mapping.get(routine);
             if mapped.is_none() && !request.dataset_mapping.is_empty() && request.include.is_none() {
                 continue;
@@ -484,7 +489,7 @@ impl Service {
             let (url, options) = self.target_of(&config, into)?;
             let place = Self::place_named(&config, place)?;
             let verify = request.verify_integrity != Some(false);
-            let plan = plan_into(place, &snapshots, url, options, request.overwrite_existing, verify);
+            let plan = plan_into(place, &snapshots, url, options, request.overwrite_existing, verify).in_doubt(doubt);
             plans.push((routine.clone(), target.clone(), plan));
         }
         let mut seen = BTreeSet::new();

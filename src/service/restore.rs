@@ -208,6 +208,37 @@ struct SnapshotsPlan {
     check_first: bool,
     /// Whether every record of what the routine kept then is meant.
     whole: bool,
+    /// Why nobody can say that this is all that was asked for.
+    doubt: Option<String>,
+}
+
+/// Says it where snapshots of a repository cannot be read: any of them may be what is meant, or a part of it.
+///
+/// # Errors
+/// What the repository says.
+pub(super) fn doubt_in(repo: &Repository) -> Result<Option<String>, OpsError> {
+    let unread = repo.unread_snapshots()?.ids;
+    let Some(first) = unread.first() else { return Ok(None) };
+    let count = if unread.len() == 1 { "a snapshot".to_owned() } else { format!("{} snapshots", unread.len()) };
+    Ok(Some(format!("{count} in the repository cannot be read ({}), and may be what is meant", first.short())))
+}
+
+/// What is said where nothing is found.
+fn no_backup(name: String, doubt: Option<String>) -> ServiceError {
+    match doubt {
+        None => ServiceError::NotFound { what: "backup", name },
+        Some(doubt) => OpsError::refused(ErrorKind::NoSnapshot, format!("there is no backup {name}: {doubt}")).into(),
+    }
+}
+
+impl RestorePlan {
+    /// The same where snapshots of the repository cannot be read.
+    pub(super) fn in_doubt(mut self, doubt: Option<String>) -> Self {
+        if let From::Snapshots(plan) = &mut self.from {
+            plan.doubt = doubt;
+        }
+        self
+    }
 }
 
 /// Where to, and how: what both kinds of requests say.
@@ -293,18 +324,19 @@ impl Service {
         }
         let place = place(&config, request.source.as_ref(), request.source_name.as_ref(), key.routine)?;
         let repo = self.places.look(&config, &place)?;
-        let none = || ServiceError::NotFound { what: "backup", name: request.backup_data_path.clone() };
         let begun = begun_at(&repo, key.routine, Some(full), key.start)?;
         let has = |snapshot: &&Snapshot| {
             key.collection.is_none_or(|name| snapshot.collections.iter().any(|collection| collection.name == name))
         };
         let meant: Vec<&Snapshot> = begun.iter().filter(has).collect();
+        let doubt = doubt_in(&repo)?;
         if meant.is_empty() {
-            return Err(none());
+            return Err(no_backup(request.backup_data_path.clone(), doubt));
         }
         let to = To::of(request);
         let plan = plan(place, &meant, begun.len(), key.collection, &to, target(&config, &to)?)?;
-        Ok((plan, key.routine.to_owned()))
+        // A collection of a run is in one snapshot.
+        Ok((plan.in_doubt(doubt.filter(|_| key.collection.is_none())), key.routine.to_owned()))
     }
 
     /// What a restore of a routine as of a time is to do; with `back` into what the routine reads.
@@ -341,9 +373,9 @@ impl Service {
         let repo = self.places.look(&config, &place)?;
         let snapshots = around(&repo, &request.routine, time, self.now())?;
         let meant = as_of(&snapshots, time);
+        let doubt = doubt_in(&repo)?;
         if meant.is_empty() {
-            let name = format!("{} as of {time}", request.routine);
-            return Err(ServiceError::NotFound { what: "backup", name });
+            return Err(no_backup(format!("{} as of {time}", request.routine), doubt));
         }
         let to = To::of_time(request);
         let none = || ServiceError::NotFound { what: "routine", name: request.routine.clone() };
@@ -352,7 +384,7 @@ impl Service {
         } else {
             target(&config, &to)?
         };
-        plan(place, &meant, meant.len(), request.collection.as_deref(), &to, into)
+        Ok(plan(place, &meant, meant.len(), request.collection.as_deref(), &to, into)?.in_doubt(doubt))
     }
 }
 
@@ -537,7 +569,7 @@ fn plan(
         && !is_some(&policy.bin_list)
         && parts.len() == all
         && meant.iter().zip(&parts).all(|(snapshot, (_, names))| names.len() == snapshot.collections.len());
-    let from = From::Snapshots(SnapshotsPlan { place, parts, options, check_first: false, whole });
+    let from = From::Snapshots(SnapshotsPlan { place, parts, options, check_first: false, whole, doubt: None });
     Ok(RestorePlan { from, target, target_options, is_named: to.target.is_some() })
 }
 
@@ -554,7 +586,7 @@ pub(super) fn plan_into(
     let parts = snapshots.iter().map(|snapshot| (snapshot.id, names(snapshot))).collect();
     let options =
         RestoreOptions { overwrite: replace.then_some(Overwrite::Always), parallel: 8, ..RestoreOptions::default() };
-    let from = From::Snapshots(SnapshotsPlan { place, parts, options, check_first, whole: true });
+    let from = From::Snapshots(SnapshotsPlan { place, parts, options, check_first, whole: true, doubt: None });
     RestorePlan { from, target, target_options, is_named: false }
 }
 
@@ -713,14 +745,15 @@ pub(super) fn carry_out(
         let target = service.registry.target(&plan.target, &plan.target_options)?;
         outcomes.push(restore(&repo, &snapshot, target.as_ref(), &options, progress)?);
     }
+    let whole = from.whole && from.doubt.is_none();
     Ok(Done {
-        complete: outcomes.iter().all(|outcome| outcome.complete && outcome.different == 0),
-        problems: outcomes.iter().flat_map(problems).collect(),
+        complete: from.doubt.is_none() && outcomes.iter().all(|outcome| outcome.complete && outcome.different == 0),
+        problems: from.doubt.iter().cloned().chain(outcomes.iter().flat_map(problems)).collect(),
         failed: None,
         skipped: None,
         records: outcomes.iter().map(|outcome| outcome.records).sum(),
         bytes: outcomes.iter().map(|outcome| outcome.bytes).sum(),
-        result: json!({ "restores": outcomes.iter().map(shown_outcome).collect::<Vec<_>>(), WHOLE: from.whole }),
+        result: json!({ "restores": outcomes.iter().map(shown_outcome).collect::<Vec<_>>(), WHOLE: whole }),
     })
 }
 

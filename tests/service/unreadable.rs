@@ -1,6 +1,9 @@
 //! Storages that cannot be read, one of several: what the others hold is told, and the one that is missing is named.
 
-use crate::{client::until, world::World};
+use crate::{
+    client::until,
+    world::{ROUTINE, World},
+};
 use serde_json::{Value as Json, json};
 use std::fs;
 
@@ -130,4 +133,42 @@ fn a_storage_that_is_not_mounted_gets_no_new_repository() {
     fs::rename(world.path("away"), world.path("elsewhere")).unwrap();
     world.back_up("far", "full");
     assert_eq!(world.get("/v1/backups/full/far")[0], first);
+}
+
+#[test]
+fn a_snapshot_that_cannot_be_read_may_be_what_is_meant_so_that_nothing_is_complete_without_it() {
+    let mut world = World::new();
+    world.configure(ROUTINE, "");
+    world.start();
+    let first = world.back_up("accounts", "full");
+    world.change(1, "changed");
+    let second = world.back_up("accounts", "incremental");
+    world.stop();
+    let id = second["snapshot"].as_str().unwrap();
+    fs::write(world.path(&format!("backups/rekeep/snapshots/{id}/0")), "junk").unwrap();
+    fs::remove_dir_all(world.path("cache")).unwrap();
+    world.start();
+    let target = |name: &str| format!("sqlite:{}", world.path(name).display());
+    let incomplete = |words: &str| {
+        let job = until(|| {
+            let job = world.get("/api/v1/jobs")[0].clone();
+            (!["queued", "running"].contains(&job["state"].as_str().unwrap())).then_some(job)
+        });
+        assert!(job["state"] == "incomplete" && job.to_string().contains(words), "{job}");
+    };
+    let words = &format!("cannot be read ({}), and may be what is meant", &id[..8]);
+    let at = json!({ "routine": "accounts", "time": second["finished-timestamp"], "target": target("then.db") });
+    world.restored(&world.ask("POST", "/v1/restore/timestamp", Some(&at)));
+    incomplete(words);
+    assert_eq!(world.names("then.db"), ["one"]);
+    world.ask("POST", "/v1/drills/accounts", None).is(202);
+    incomplete(words);
+    // What is named is sure.
+    let key = json!({ "backup-data-path": first["key"], "target": target("named.db") });
+    let status = world.restored(&world.ask("POST", "/v1/restore/full", Some(&key)));
+    assert_eq!(status["status"], "success", "{status}");
+    // What was before all that can be read is not said to have been nowhere.
+    let early = json!({ "routine": "accounts", "time": 1_000_000_000_001_i64, "target": target("x.db") });
+    let told = world.ask("POST", "/v1/restore/timestamp", Some(&early)).is(404).error();
+    assert!(told.contains(words), "{told}");
 }

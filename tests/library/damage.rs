@@ -13,7 +13,7 @@ use rekeep::{
         restore::{RestoreOptions, RestoreOutcome},
         verify::{Finding, verify_keyless},
     },
-    repo::{RepoError, Repository, Snapshot, SnapshotId, ids::PackKind, pack},
+    repo::{Manifest, RepoError, Repository, Snapshot, SnapshotId, ids::PackKind, object::ObjectKind, pack},
 };
 use std::{collections::BTreeMap, sync::OnceLock};
 
@@ -484,4 +484,42 @@ fn a_wrong_password_and_an_empty_place_are_told_apart() {
     assert!(matches!(error, RepoError::NoRepository { .. }), "{error}");
     let error: OpsError = verify_keyless(&World::over(Image::new()).storage(), &Heard::default()).err().unwrap();
     assert!(matches!(error, OpsError::Repo(RepoError::NoRepository { .. })), "{error}");
+}
+
+#[test]
+fn numbers_that_are_wrong_are_named_by_the_test_restore() {
+    let (world, repo) = World::new();
+    let db = sample(61, 300, 400);
+    back_up(&repo, &MemorySource::of(db.clone(), &world.clock));
+    world.clock.advance(1000);
+    let mut changed = db;
+    changed.values_mut().next().unwrap().records.pop_first();
+    let id = back_up(&repo, &MemorySource::of(changed, &world.clock)).id.unwrap();
+    let sound = repo.snapshot(&id).unwrap().unwrap();
+    let image = world.backend.image();
+    let found = |change: &dyn Fn(&mut Manifest)| {
+        let mut wrong = (*sound).clone();
+        wrong.revision = 1;
+        change(&mut wrong);
+        let path = format!("snapshots/{id}/1");
+        let sealed = repo.made_by_operator(ObjectKind::Snapshot, &path, &serde_json::to_vec(&wrong).unwrap()).unwrap();
+        let mut image = image.clone();
+        image.insert(path, sealed);
+        let repo = World::over(image).open();
+        texts(&verify_all(&repo).unwrap().findings).join("; ")
+    };
+    let with = |collection: &'static dyn Fn(&mut rekeep::repo::manifest::Collection)| {
+        found(&|wrong| collection(wrong.collections.iter_mut().find(|it| it.stack.len() == 2).unwrap()))
+    };
+    assert_eq!(found(&|wrong| wrong.tags.push("t".to_owned())), "");
+    for (text, words) in [
+        (with(&|it| it.bytes += 1 << 40), "were backed up"),
+        (with(&|it| it.bytes = 1), "were backed up"),
+        (with(&|it| it.records += 1), "were backed up"),
+        (with(&|it| drop(it.stack.remove(0))), "one is missing"),
+        (with(&|it| it.stack.swap(0, 1)), "layer"),
+        (with(&|it| drop(it.stack.pop())), "fingerprint differs"),
+    ] {
+        assert!(text.contains(words), "{words}: {text}");
+    }
 }

@@ -419,3 +419,168 @@ fn a_sound_database_has_nothing_to_say() {
     assert_eq!(copied.end.missing, Vec::<String>::new());
     assert_eq!(picture(&from), picture(&to));
 }
+
+/// Keys of tables without rowids: their columns, the key, and the values of a row, where `#` stands for its number.
+const KEYS_WITHOUT_ROWIDS: [(&str, &str, &str); 12] = [
+    ("k TEXT", "k", "'k#'"),
+    ("k TEXT", "k DESC", "'k#'"),
+    ("k TEXT COLLATE NOCASE", "k", "CASE WHEN # % 2 THEN 'k#' ELSE 'K#' END"),
+    ("k TEXT COLLATE NOCASE", "k DESC", "CASE WHEN # % 3 THEN 'k#ä' ELSE 'K#' END"),
+    ("k TEXT COLLATE RTRIM", "k", "'k#' || substr('     ', 1, # % 4)"),
+    ("k", "k", "CASE # % 3 WHEN 0 THEN 'k#' WHEN 1 THEN CAST('b#' AS BLOB) ELSE # - 1000 END"),
+    ("k", "k DESC", "CASE # % 3 WHEN 0 THEN 'k#' WHEN 1 THEN # / 3.0 ELSE # - 1000 END"),
+    ("k BLOB", "k", "CAST('k#' AS BLOB)"),
+    ("a INTEGER, k TEXT", "a DESC, k", "# / 1000, 'k#'"),
+    ("a REAL, k TEXT COLLATE NOCASE", "a, k DESC", "# % 3 * 1000000000000 - 3, 'k#'"),
+    ("k TEXT COLLATE NOCASE", "k, k COLLATE BINARY DESC", "'k#'"),
+    ("a NUMERIC, b INTEGER, k TEXT", "b, k, a", "# % 2 / 2.0, # % 5 - 2, 'k#'"),
+];
+
+/// A database of small pages with a table without rowids.
+fn without_rowids(room: &Room, encoding: &str, (columns, key, row): (&str, &str, &str), numbers: &[u32]) -> PathBuf {
+    let mut sql = format!(
+        "PRAGMA page_size = 1024; PRAGMA encoding = '{encoding}';
+         CREATE TABLE t({columns}, v, PRIMARY KEY ({key})) WITHOUT ROWID; BEGIN;"
+    );
+    for number in numbers {
+        // As a part of a text with its zeros, as a number without.
+        let row = row.replace("k#", &format!("k{number:05}")).replace("K#", &format!("K{number:05}"));
+        let row = row.replace("b#", &format!("b{number:05}")).replace('#', &number.to_string());
+        sql += &format!("INSERT INTO t VALUES ({row}, {number});");
+    }
+    room.database("from.db", &(sql + "COMMIT;"))
+}
+
+/// What is missing of a database, and how many rows of its table were read.
+fn missing_of(path: &Path) -> (Vec<String>, usize) {
+    let session = source(path).begin(&parallel(2)).unwrap();
+    let (mut read, mut batch) = (0, rekeep::record::RecordBatch::new());
+    for range in KeyRange::between(&session.splits(0, 3).unwrap()) {
+        let mut stream = session.read(0, &range).unwrap();
+        while stream.next_batch(&mut batch).unwrap() {
+            read += batch.len();
+        }
+    }
+    (session.finish().unwrap().missing, read)
+}
+
+#[test]
+fn sound_tables_without_rowids_have_nothing_to_say_whatever_their_key() {
+    for encoding in ["UTF-8", "UTF-16le", "UTF-16be"] {
+        for table in KEYS_WITHOUT_ROWIDS {
+            for count in [0, 1, 2, 3, 700] {
+                let room = Room::new();
+                // In no order, so that pages split.
+                let numbers: Vec<u32> = (0..count).map(|number| number * 7919 % 9973).collect();
+                let from = without_rowids(&room, encoding, table, &numbers);
+                assert_eq!(missing_of(&from), (Vec::new(), numbers.len()), "{encoding} {table:?}");
+            }
+        }
+    }
+    let sound = |name: &str, before: &dyn Fn(&Connection), sql: &str| {
+        let room = Room::new();
+        let from = room.path(name);
+        let db = Connection::open(&from).unwrap();
+        before(&db);
+        db.execute_batch(sql).unwrap();
+        drop(db);
+        let (missing, read) = missing_of(&from);
+        assert_eq!(missing, Vec::<String>::new(), "{name}");
+        assert_eq!(read, 3, "{name}");
+    };
+    // Files of the first format keep no directions.
+    let of_old_format = |db: &Connection| {
+        db.set_db_config(rusqlite::config::DbConfig::SQLITE_DBCONFIG_LEGACY_FILE_FORMAT, true).unwrap();
+    };
+    let rows = "INSERT INTO t VALUES ('a', 1), ('b', 2), ('c', 3)";
+    sound("old", &of_old_format, &format!("CREATE TABLE t(k TEXT, v, PRIMARY KEY (k DESC)) WITHOUT ROWID; {rows}"));
+    let backwards = |db: &Connection| db.create_collation("backwards", |one, other| other.cmp(one)).unwrap();
+    sound(
+        "foreign",
+        &backwards,
+        &format!("CREATE TABLE t(k TEXT COLLATE backwards PRIMARY KEY, v) WITHOUT ROWID; {rows}"),
+    );
+    let more_letters = |db: &Connection| {
+        db.create_collation("NOCASE", |one, other| one.to_lowercase().cmp(&other.to_lowercase())).unwrap()
+    };
+    sound(
+        "of more letters",
+        &more_letters,
+        "CREATE TABLE t(k TEXT COLLATE NOCASE PRIMARY KEY, v) WITHOUT ROWID; INSERT INTO t VALUES ('ÄB', 1), ('äa', 2), ('z', 3)",
+    );
+}
+
+#[test]
+fn a_key_that_stands_out_of_its_order_is_missed_by_name() {
+    for encoding in ["UTF-8", "UTF-16le"] {
+        for table in KEYS_WITHOUT_ROWIDS {
+            for count in [2, 900] {
+                let room = Room::new();
+                let numbers: Vec<u32> = (0..count).map(|number| number * 7).collect();
+                let from = without_rowids(&room, encoding, table, &numbers);
+                let number = numbers[numbers.len() / 2 / 3 * 3];
+                let mut bytes = std::fs::read(&from).unwrap();
+                for letter in ["k", "K"] {
+                    let text = format!("{letter}{number:05}");
+                    let wide: Vec<u8> = text.encode_utf16().flat_map(u16::to_le_bytes).collect();
+                    for old in [text.as_bytes(), &wide] {
+                        // Pages hold what once lay there, too.
+                        while let Some(at) = bytes.windows(old.len()).position(|found| found == old) {
+                            bytes[at] = b'z';
+                        }
+                    }
+                }
+                std::fs::write(&from, &bytes).unwrap();
+                let says: String =
+                    Connection::open(&from).unwrap().query_row("PRAGMA integrity_check", [], |row| row.get(0)).unwrap();
+                let (missing, read) = missing_of(&from);
+                let shown = format!("{encoding} {table:?} {count}: {says} {missing:?}");
+                assert_eq!(read, numbers.len(), "{shown}");
+                let is_named = missing.len() == 1 && missing[0].contains("out of the order that SQLite keeps");
+                assert_eq!(is_named, says != "ok", "{shown}");
+                assert_eq!(is_named, !missing.is_empty(), "{shown}");
+                assert!(is_named || count == 2, "nothing is damaged: {shown}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_restore_refuses_a_table_whose_rows_stand_out_of_order() {
+    let room = Room::new();
+    let to = without_rowids(&room, "UTF-8", KEYS_WITHOUT_ROWIDS[0], &[1, 2, 3]);
+    let mut bytes = std::fs::read(&to).unwrap();
+    let at = bytes.windows(6).position(|found| found == b"k00002").unwrap();
+    bytes[at] = b'z';
+    std::fs::write(&to, bytes).unwrap();
+    let from = room.database(
+        "source.db",
+        "CREATE TABLE t(k TEXT, v, PRIMARY KEY (k)) WITHOUT ROWID; INSERT INTO t VALUES ('a', 1)",
+    );
+    let error = copy(&source(&from), &to, &Way::default()).err().unwrap();
+    assert!(
+        matches!(&error, ConnectorError::Mismatch { reason, .. } if reason.contains("out of the order")),
+        "{error}"
+    );
+}
+
+#[test]
+fn rows_out_of_order_are_missed_by_name_where_another_key_sorts_them() {
+    let room = Room::new();
+    let from = room.database(
+        "from.db",
+        "CREATE TABLE t(k TEXT COLLATE NOCASE PRIMARY KEY, v); INSERT INTO t VALUES ('c', 1), ('b', 2), ('a', 3)",
+    );
+    assert_eq!(missing_of(&from), (Vec::new(), 3));
+    let page = leaves(&from, "t")[0];
+    let file = OpenOptions::new().read(true).write(true).open(&from).unwrap();
+    let at = u64::from(page - 1) * PAGE + 8;
+    let mut pointers = [0; 6];
+    file.read_exact_at(&mut pointers, at).unwrap();
+    pointers.swap(0, 2);
+    pointers.swap(1, 3);
+    file.write_all_at(&pointers, at).unwrap();
+    let (missing, read) = missing_of(&from);
+    assert_eq!(read, 3);
+    assert!(missing.len() == 1 && missing[0].contains("the row int:2 stands before the row int:1"), "{missing:?}");
+}

@@ -169,6 +169,7 @@ pub(super) fn key_plan(
     match prove(connection, &plan).map_err(|error| reading(object, &error))? {
         Proof::Holds => Ok(plan),
         Proof::SortsOtherwise => Ok(plan.sorted()),
+        Proof::Damaged(how) => Err(mismatch(object, format!("{how}; restore into a new file"))),
         Proof::Differs(how) => Err(mismatch(object, format!("{how}; run REINDEX {} first", ident(&plan.table.name)))),
     }
 }

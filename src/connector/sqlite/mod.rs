@@ -21,6 +21,7 @@ mod memory;
 mod needs;
 mod objects;
 mod open;
+mod order;
 mod page;
 mod pages;
 mod plan;

@@ -3,8 +3,15 @@
 //! An index may lack rows of its table, hold others, or keys that the rows no longer have, and SQLite reads it without a
 //! word. So before one is used, its entries and the table's own rows are added up: both sums are the same only if each row
 //! is in the index once, under its own key. One look at each in the order in which it lies; no row is looked up.
+//!
+//! What no index is compared with, the table's own b-tree, is looked at for rows that stand out of SQLite's own order: by
+//! [`super::order`], in the same look where there is one.
 
-use super::plan::{Plan, encode_value, is_edge, value_sql};
+use super::{
+    order::{self, OutOfOrder, out_of_order},
+    plan::{Plan, encode_value, is_edge, value_sql},
+    schema::Encoding,
+};
 use highway::{HighwayHash, HighwayHasher, Key};
 use rusqlite::{
     Connection, ErrorCode, ffi,
@@ -21,13 +28,16 @@ pub(super) enum Proof {
     SortsOtherwise,
     /// It does not hold what the table holds, or cannot be read: in words.
     Differs(String),
+    /// Rows of the table itself stand where no search finds them: in words.
+    Damaged(String),
 }
 
 /// Compares the index of a table's key with the table.
 pub(super) fn prove(connection: &Connection, plan: &Plan) -> rusqlite::Result<Proof> {
-    let Some(index) = &plan.table.key_index else { return Ok(Proof::SortsOtherwise) };
-    let of_index = match sum(connection, plan, &plan.indexed(index)) {
-        Ok(sum) => sum,
+    let Some(index) = &plan.table.key_index else { return prove_sorted(connection, plan) };
+    let of_index = match sum(connection, plan, &plan.indexed(index), plan.table.without_rowid) {
+        Ok((_, Some(found))) => return Ok(Proof::Damaged(found.show(plan))),
+        Ok((sum, None)) => sum,
         // Of a table without rowids this is the table: whoever reads it says what cannot be read.
         Err(error) if is_bad_page(&error) && plan.table.without_rowid => return Ok(Proof::SortsOtherwise),
         Err(error) if is_bad_page(&error) => {
@@ -36,8 +46,8 @@ pub(super) fn prove(connection: &Connection, plan: &Plan) -> rusqlite::Result<Pr
         Err(error) => return Err(error),
     };
     if !plan.table.without_rowid {
-        let of_table = match sum(connection, plan, &format!("{} NOT INDEXED", plan.from())) {
-            Ok(sum) => sum,
+        let of_table = match sum(connection, plan, &format!("{} NOT INDEXED", plan.from()), false) {
+            Ok((sum, _)) => sum,
             Err(error) if is_bad_page(&error) => return Ok(Proof::SortsOtherwise),
             Err(error) => return Err(error),
         };
@@ -54,6 +64,16 @@ pub(super) fn prove(connection: &Connection, plan: &Plan) -> rusqlite::Result<Pr
     Ok(if of_index.is_sorted() { Proof::Holds } else { Proof::SortsOtherwise })
 }
 
+/// Looks at a table that is read in its own order and sorted, whatever its key's index holds.
+pub(super) fn prove_sorted(connection: &Connection, plan: &Plan) -> rusqlite::Result<Proof> {
+    match out_of_order(connection, plan) {
+        Ok(found) => Ok(found.map_or(Proof::SortsOtherwise, |found| Proof::Damaged(found.show(plan)))),
+        // Whoever reads it says what cannot be read.
+        Err(error) if is_bad_page(&error) => Ok(Proof::SortsOtherwise),
+        Err(error) => Err(error),
+    }
+}
+
 /// Whether an error says that a page of the file cannot be read.
 pub(super) fn is_bad_page(error: &rusqlite::Error) -> bool {
     match error.sqlite_error() {
@@ -68,12 +88,16 @@ pub(super) fn is_bad_page(error: &rusqlite::Error) -> bool {
     }
 }
 
-fn sum(connection: &Connection, plan: &Plan, from: &str) -> rusqlite::Result<Sum> {
+/// Adds up what is read there; with `ordered` also what of it stands out of order.
+fn sum(connection: &Connection, plan: &Plan, from: &str, ordered: bool) -> rusqlite::Result<(Sum, Option<OutOfOrder>)> {
     let mut arguments: Vec<String> = plan.key_columns().iter().map(|key| value_sql(key, plan.wide)).collect();
     arguments.extend(plan.rowid_cell().map(|cell| plan.cells[cell].clone()));
-    let sql = format!("SELECT rekeep_sum({}, {}) FROM {from}", plan.key_count(), arguments.join(", "));
-    let bytes: Vec<u8> = connection.query_row(&sql, [], |row| row.get(0))?;
-    Ok(Sum::of_bytes(&bytes))
+    let found = if ordered { order::expression(connection, plan)? } else { None };
+    let found = found.as_deref().unwrap_or("x''");
+    let sql = format!("SELECT rekeep_sum({}, {}), {found} FROM {from}", plan.key_count(), arguments.join(", "));
+    connection.query_row(&sql, [], |row| {
+        Ok((Sum::of_bytes(&row.get::<_, Vec<u8>>(0)?), OutOfOrder::of_bytes(&row.get::<_, Vec<u8>>(1)?)))
+    })
 }
 
 /// Rows or entries, added up in any order.
@@ -165,8 +189,10 @@ impl Aggregate<Running, Vec<u8>> for Summing {
     }
 }
 
-/// Makes `rekeep_sum` known to a connection.
-pub(super) fn register(connection: &Connection, wide: bool) -> rusqlite::Result<()> {
+/// Makes `rekeep_sum` and what [`super::order`] asks by known to a connection.
+pub(super) fn register(connection: &Connection, encoding: Encoding) -> rusqlite::Result<()> {
     let flags = FunctionFlags::SQLITE_UTF8 | FunctionFlags::SQLITE_DETERMINISTIC;
-    connection.create_aggregate_function("rekeep_sum", -1, flags, Summing { wide })
+    let summing = Summing { wide: encoding != Encoding::Utf8 };
+    connection.create_aggregate_function("rekeep_sum", -1, flags, summing)?;
+    order::register(connection, encoding)
 }

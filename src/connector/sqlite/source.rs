@@ -5,7 +5,7 @@ use super::{
     error::{io, reading},
     memory::Memory,
     plan::{Order, Plan, PlanError, register_key_function},
-    proof::{Proof, is_bad_page, prove},
+    proof::{Proof, is_bad_page, prove, prove_sorted},
     scan::TableStream,
     schema::{Encoding, Object, Schema, Table},
     shared::{SharedConnection, lock},
@@ -231,7 +231,7 @@ impl Source for SqliteSource {
 fn prepare_reader(connection: &Connection, encoding: Encoding, object: &str) -> Result<(), ConnectorError> {
     let wide = encoding != Encoding::Utf8;
     register_key_function(connection, wide)
-        .and_then(|()| super::proof::register(connection, wide))
+        .and_then(|()| super::proof::register(connection, encoding))
         .map_err(|error| reading(object, &error))
 }
 
@@ -306,7 +306,8 @@ struct SqliteSession {
     pool: Arc<Mutex<Vec<SharedConnection>>>,
     start: Timestamp,
     plans: Vec<Arc<Plan>>,
-    /// The plans as they are carried out: by the key's index only where it was compared with the table.
+    /// The plans as they are carried out: by the key's index only where it was compared with the table, and once the table's own
+    /// order was looked at.
     proven: Vec<Mutex<Option<Arc<Plan>>>>,
     collections: Vec<SourceCollection>,
     attributes: Json,
@@ -334,7 +335,7 @@ impl SqliteSession {
         let (Some(plan), Some(proven)) = (self.plans.get(collection), self.proven.get(collection)) else {
             return Err(ConnectorError::Missing { object: format!("collection {collection} of {file}") });
         };
-        if plan.order != Order::Index {
+        if plan.order == Order::Rowid {
             return Ok(Arc::clone(plan));
         }
         let mut proven = proven.lock().unwrap_or_else(PoisonError::into_inner);
@@ -342,9 +343,18 @@ impl SqliteSession {
             return Ok(Arc::clone(plan));
         }
         let object = format!("table `{}` of {file}", plan.table.name);
-        let plan = match prove(connection, plan).map_err(|error| reading(&object, &error))? {
+        let proof = match plan.order {
+            Order::Index => prove(connection, plan),
+            _ => prove_sorted(connection, plan),
+        };
+        let plan = match proof.map_err(|error| reading(&object, &error))? {
             Proof::Holds => Arc::clone(plan),
             Proof::SortsOtherwise => Arc::new(plan.sorted()),
+            Proof::Damaged(how) => {
+                // What stood in the place of such a row is not known.
+                self.account.lose(collection, KeyRange::all(), format!("{object}: {how}"));
+                Arc::new(plan.sorted())
+            }
             Proof::Differs(how) => {
                 self.account.name(format!(
                     "{object}: {how}; the table itself was read, so that all its rows are backed up, but queries miss some \

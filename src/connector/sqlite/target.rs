@@ -127,8 +127,7 @@ impl Target for SqliteTarget {
         check_kind(&self.path)?;
         if self.path.try_exists().map_err(|error| io("look at", &self.path, error))? {
             let opened = look(&self.path).map_err(|error| reading(&object, &error))?;
-            proof::register(&opened, attributes.encoding != Encoding::Utf8)
-                .map_err(|error| reading(&object, &error))?;
+            proof::register(&opened, attributes.encoding).map_err(|error| reading(&object, &error))?;
             check_encoding(&opened, &attributes, &object)?;
             let names = Names::read(&opened).map_err(|error| reading(&object, &error))?;
             existing = Some((opened, names));
@@ -152,7 +151,7 @@ impl Target for SqliteTarget {
         };
         let wide = attributes.encoding != Encoding::Utf8;
         register_key_function(&connection, wide)
-            .and_then(|()| proof::register(&connection, wide))
+            .and_then(|()| proof::register(&connection, attributes.encoding))
             .map_err(|error| writing(&object, &error))?;
         let names = Names::read(&connection).map_err(|error| reading(&object, &error))?;
         Ok(Box::new(SqliteTargetSession {

@@ -23,6 +23,8 @@ struct Inner {
     more: u64,
     /// By collection.
     doubts: HashMap<usize, Vec<Doubt>>,
+    /// Collections with rows where no search may find them: how many were reached is asked however many are named.
+    torn: HashSet<usize>,
     /// By collection: the ranges that were read to their ends.
     ended: HashMap<usize, Ended>,
 }
@@ -66,9 +68,15 @@ impl Account {
         }
     }
 
-    /// Whether something of the collection could not be read.
+    /// Notes that rows of the collection may lie where no search finds them.
+    pub(super) fn tear(&self, collection: usize) {
+        self.inner().torn.insert(collection);
+    }
+
+    /// Whether something of the collection could not be read, and all of that is named.
     pub(super) fn has_lost(&self, collection: usize) -> bool {
-        self.inner().doubts.contains_key(&collection)
+        let inner = self.inner();
+        inner.doubts.contains_key(&collection) && !inner.torn.contains(&collection)
     }
 
     /// Where an absence proves nothing in a range.

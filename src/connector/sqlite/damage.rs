@@ -2,8 +2,8 @@
 //! so that what one damaged page costs is that page.
 
 use super::{
-    page::{Leaf, children},
-    pages::{MAX_DEPTH, read_page, root_page},
+    page::{Leaf, children, is_interior, is_torn},
+    pages::{MAX_DEPTH, Reader, read_page, root_page},
     quote::ident,
 };
 use rusqlite::Connection;
@@ -39,6 +39,49 @@ impl Walk<'_> {
             None => {
                 self.found.push(Leaf { low: at.low.max(self.wanted.0), high: at.high.min(self.wanted.1), ..at });
             }
+        }
+    }
+}
+
+/// The interior pages of a table that lead to their children by bounds which contradict each other. A search goes astray
+/// there, and so does whoever believes them; what reads all pages in turn does not.
+pub(super) fn torn(connection: &Connection, table: &str) -> Vec<Leaf> {
+    let (Some(root), Some(mut reader)) = (root_page(connection, table), Reader::new(connection)) else {
+        return Vec::new();
+    };
+    let all = Leaf { low: i64::MIN, high: i64::MAX, page: Some(root) };
+    // All leaves lie equally deep: those need not be read to know that they are none.
+    let (mut height, mut page, mut at) = (0, Vec::new(), root);
+    while height < MAX_DEPTH && reader.read(at, &mut page).is_some() && is_interior(&page) {
+        height += 1;
+        match children(&page, all).and_then(|children| children.first()?.page) {
+            Some(first) => at = first,
+            None => break,
+        }
+    }
+    let mut branches = Branches { reader, seen: HashSet::new(), found: Vec::new() };
+    branches.visit(all, height);
+    branches.found
+}
+
+struct Branches<'a> {
+    reader: Reader<'a>,
+    seen: HashSet<u32>,
+    found: Vec<Leaf>,
+}
+
+impl Branches<'_> {
+    fn visit(&mut self, at: Leaf, height: usize) {
+        let Some(number) = at.page.filter(|page| height > 0 && self.seen.insert(*page)) else { return };
+        let mut page = Vec::new();
+        if self.reader.read(number, &mut page).is_none() {
+            return;
+        }
+        if is_torn(&page, at) {
+            self.found.push(at);
+        } else if let Some(children) = children(&page, at).filter(|_| height > 1) {
+            drop(page);
+            children.into_iter().for_each(|child| self.visit(child, height - 1));
         }
     }
 }
@@ -88,6 +131,28 @@ pub(super) fn list(connection: &Connection, from: &str, rowid: &str, low: i64, h
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn branches_whose_bounds_contradict_each_other_are_found() {
+        let db = Connection::open_in_memory().unwrap();
+        db.execute_batch(
+            "PRAGMA page_size = 512; CREATE TABLE t(id INTEGER PRIMARY KEY, v);
+             WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 9000)
+             INSERT INTO t SELECT i * 1000, zeroblob(100) FROM n;",
+        )
+        .unwrap();
+        assert!(torn(&db, "t").is_empty());
+        let sql = "SELECT pageno FROM dbstat WHERE name = 't' AND pagetype = 'internal' ORDER BY path DESC LIMIT 1";
+        let number: u32 = db.query_row(sql, [], |row| row.get(0)).unwrap();
+        let mut page = read_page(&db, number).unwrap();
+        // Its first two children change places.
+        page.swap(12, 14);
+        page.swap(13, 15);
+        db.execute("UPDATE sqlite_dbpage SET data = ?1 WHERE pgno = ?2", (page, number)).unwrap();
+        let found = torn(&db, "t");
+        assert_eq!(found.iter().map(|leaf| leaf.page).collect::<Vec<_>>(), [Some(number)]);
+        assert!(found[0].low > 1000 && found[0].high >= 9_000_000, "{found:?}");
+    }
 
     #[test]
     fn the_leaves_of_a_table_cover_all_rowids_without_overlap() {

@@ -69,6 +69,21 @@ pub(super) fn children(page: &[u8], at: Leaf) -> Option<Vec<Leaf>> {
     Some(children)
 }
 
+/// Whether an interior page is whole, and the bounds that it gives its children contradict each other or its own.
+pub(super) fn is_torn(page: &[u8], at: Leaf) -> bool {
+    let bound = |cell: usize| -> Option<i64> {
+        let pointer = short(page, INTERIOR_HEADER + 2 * cell)?;
+        long(page, pointer)?;
+        Some(varint(page.get(pointer + 4..)?)?.0 as i64)
+    };
+    let bounds: Option<Vec<i64>> = short(page, 3).and_then(|cells| (0..cells).map(bound).collect());
+    is_interior(page)
+        && bounds.is_some_and(|bounds| {
+            let ascends = bounds.windows(2).all(|pair| pair[0] < pair[1]);
+            !ascends || bounds.iter().any(|bound| !(at.low..=at.high).contains(bound))
+        })
+}
+
 /// SQLite's integers of variable length: seven bits a byte, the ninth whole. Also how many bytes it took.
 #[inline]
 fn varint(bytes: &[u8]) -> Option<(u64, usize)> {

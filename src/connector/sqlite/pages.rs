@@ -4,7 +4,7 @@
 //! rowids, to be read by SQL, which knows best what can be made of it.
 
 use super::{
-    page::{Fields, Leaf, RowCell, children, is_interior, overflow, row_cell, row_count},
+    page::{Fields, Leaf, RowCell, children, is_interior, is_torn, overflow, row_cell, row_count},
     plan::{Order, Plan},
     schema::Affinity,
 };
@@ -95,6 +95,8 @@ pub(super) enum Met {
     Leaf,
     /// Rowids, both ends included, that have to be read in another way.
     Window(i64, i64),
+    /// The same, of a page that leads nowhere for sure: a search may not find all of them.
+    Torn(i64, i64),
     End,
 }
 
@@ -222,7 +224,12 @@ impl Walk {
             }
             if is_interior(&self.page) {
                 let found = children(&self.page, at).filter(|_| self.levels.len() < MAX_DEPTH);
-                let Some(mut found) = found else { return window };
+                let Some(mut found) = found else {
+                    return match window {
+                        Met::Window(low, high) if is_torn(&self.page, at) => Met::Torn(low, high),
+                        window => window,
+                    };
+                };
                 found.reverse();
                 self.levels.push(found);
             } else if let Some(rows) = row_count(&self.page) {

@@ -22,8 +22,8 @@ pub(super) enum Order {
     Rowid,
     /// The index of the primary key sorts as our keys do.
     Index,
-    /// It does not (another collation, mixed directions, NULLs, numbers of two kinds): rows are sorted by their encoded
-    /// key first.
+    /// It does not (another collation, mixed directions, NULLs, numbers of two kinds), or the table's own pages do not: rows are
+    /// sorted by their encoded key first.
     Sorted,
 }
 
@@ -296,7 +296,7 @@ impl Plan {
             arguments.push(self.cells[cell].clone());
         }
         let key = match &self.keys[..] {
-            [number] if self.is_numbered => format!("rekeep_number({number})"),
+            [number] if self.codec == KeyCodec::Int => format!("rekeep_number({number})"),
             _ => format!("rekeep_key({}, {})", self.key_count(), arguments.join(", ")),
         };
         let list: Vec<String> = self

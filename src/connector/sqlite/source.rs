@@ -2,6 +2,7 @@
 
 use super::{
     account::Account,
+    damage::torn,
     error::{io, reading},
     memory::Memory,
     plan::{Order, Plan, PlanError, register_key_function},
@@ -18,7 +19,7 @@ use crate::{
         ConnectorError, Evidence, Identity, ParentView, PartEnd, Recall, Remembers, Scope, SessionEnd, SessionOptions,
         Source, SourceAbilities, SourceCollection, SourceSession, SourceUrl,
     },
-    record::{KeyRange, RecordStream, Timestamp},
+    record::{KeyRange, RecordStream, Timestamp, key::encode_int},
     repo::manifest::Asked,
 };
 use rusqlite::Connection;
@@ -335,14 +336,28 @@ impl SqliteSession {
         let (Some(plan), Some(proven)) = (self.plans.get(collection), self.proven.get(collection)) else {
             return Err(ConnectorError::Missing { object: format!("collection {collection} of {file}") });
         };
-        if plan.order == Order::Rowid {
-            return Ok(Arc::clone(plan));
-        }
         let mut proven = proven.lock().unwrap_or_else(PoisonError::into_inner);
         if let Some(plan) = &*proven {
             return Ok(Arc::clone(plan));
         }
         let object = format!("table `{}` of {file}", plan.table.name);
+        if plan.order == Order::Rowid {
+            let torn = torn(connection, &plan.table.name);
+            for page in &torn {
+                let end = page.high.checked_add(1).map(|end| encode_int(end).to_vec());
+                let line = format!(
+                    "{object}: {} leads to others by bounds that contradict each other: it is damaged. The rows from int:{} to \
+                     int:{} were read in turn; queries miss some (PRAGMA integrity_check says which)",
+                    page.show(),
+                    page.low,
+                    page.high
+                );
+                self.account.tear(collection);
+                self.account.lose(collection, KeyRange { start: encode_int(page.low).to_vec(), end }, line);
+            }
+            let plan = if torn.is_empty() { Arc::clone(plan) } else { Arc::new(plan.sorted()) };
+            return Ok(Arc::clone(proven.insert(plan)));
+        }
         let proof = match plan.order {
             Order::Index => prove(connection, plan),
             _ => prove_sorted(connection, plan),

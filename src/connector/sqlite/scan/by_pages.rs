@@ -243,6 +243,13 @@ impl TableStream {
                             continue;
                         }
                     }
+                    Met::Torn(low, high) => {
+                        if let Some(listener) = &self.listener {
+                            listener.account.tear(listener.collection);
+                        }
+                        pages.ask_for(low, high);
+                        break;
+                    }
                     Met::Window(low, high) => {
                         pages.ask_for(low, high);
                         break;

@@ -566,6 +566,68 @@ fn files_of_two_runs_and_records_of_other_namespaces_are_named_by_looking() {
 }
 
 #[test]
+fn a_file_that_is_not_there_between_others_is_missing_by_its_number() {
+    let room = Room::new();
+    room.write("gap/n_00000.asb", file("n", true, [(1, 1)]));
+    room.write("gap/n_00002.asb", file("n", false, [(2, 2)]));
+    room.write("headless/n_00001.asb", file("n", false, [(2, 2)]));
+    room.write("counted/0_n_1.asb", file("n", true, [(1, 1)]));
+    room.write("counted/1_n_2.asb", file("n", false, [(2, 2)]));
+    room.write("counted/metadata_n_4.asb", "Version 3.1\n# namespace n\n");
+    for (folder, said) in [
+        ("gap", &["gap/n_00000.asb, …) those with the numbers 1 are not there"][..]),
+        ("headless", &["those with the numbers 0 are not there", "says that it is the first of its backup"]),
+        ("counted", &["those with the numbers 3 are not there"]),
+    ] {
+        let (taken, _) = room.try_back_up(&room.url(folder), json!({})).unwrap();
+        assert!(!taken.complete && taken.problems.len() == said.len(), "{:?}", taken.problems);
+        let seen = inspected(&room, folder);
+        assert!(!seen.sound, "{}", seen.text);
+        assert_eq!(seen.document["missing"].as_array().unwrap().len(), said.len());
+        for (at, said) in said.iter().enumerate() {
+            assert!(taken.problems[at].contains(said), "{:?}", taken.problems);
+            assert!(seen.text.contains(said), "{}", seen.text);
+        }
+    }
+    // What a person names file by file is what there is to be.
+    let url = format!("{}?then={}", room.url("gap/n_00000.asb"), room.path("gap/n_00002.asb").display());
+    assert!(room.back_up(&url).complete);
+    assert!(room.back_up(&room.url("headless/n_00001.asb")).complete);
+    // One run may lie in several folders.
+    room.write("other/n_00001.asb", file("n", false, [(3, 3)]));
+    let url = format!("{}?then={}", room.url("gap"), room.path("other").display());
+    assert!(room.back_up(&url).complete);
+}
+
+#[test]
+fn a_run_that_was_gone_on_with_is_one_run() {
+    let room = Room::new();
+    room.write("run/0_n_1.asb", file("n", true, [(1, 1), (2, 2)]));
+    room.write("run/0_n_1(1).asb", file("n", true, [(2, 20), (3, 3)]));
+    room.write("run/1_n_2(1).asb", file("n", false, [(4, 4)]));
+    let (taken, _) = room.try_back_up(&room.url("run"), json!({})).unwrap();
+    assert!(taken.complete, "{:?}", taken.problems);
+    assert_eq!(room.numbers(&taken, "n"), [1, 3, 4, 20]);
+    assert!(inspected(&room, "run").sound);
+    room.write("run/2_n_3(1).asb", file("n", true, [(4, 4)]));
+    assert!(room.try_back_up(&room.url("run"), json!({})).unwrap_err().contains("files of two runs"));
+}
+
+#[test]
+fn a_routine_is_looked_at_backup_by_backup() {
+    let room = Room::new();
+    room.service("backup", BEGIN, "a", &[(1, 1)], "");
+    room.service("backup", BEGIN, "b", &[(2, 2)], "");
+    room.service("backup", BEGIN + MINUTE, "a", &[(1, 1)], "");
+    let error = Registry::default().inspect(&room.url("routine"), &options(json!({}))).unwrap_err().to_string();
+    let newest = format!("asb:{}?step=backup/{}", room.path("routine").display(), BEGIN + MINUTE);
+    assert!(error.contains("the folder of a routine with 2 backups") && error.contains(&newest), "{error}");
+    let seen = inspected(&room, &format!("routine?step=backup/{BEGIN}"));
+    assert!(seen.sound, "{}", seen.text);
+    assert_eq!(seen.document["files"].as_array().unwrap().len(), 2);
+}
+
+#[test]
 fn the_first_problem_stands_at_a_line_and_a_byte_of_the_text() {
     let room = Room::new();
     let good = file("a", true, [(1, 1)]);

@@ -5,6 +5,7 @@ use super::{
     codec::Record,
     file::AsbFile,
     globals::{Globals, Namespace},
+    names::{Listed, gaps, resumption},
     options::PartOptions,
     place::Input,
     rows::{Made, RowMaker},
@@ -53,6 +54,8 @@ pub struct Gathered {
     pub earliest_expiry: u64,
     /// Files that say that they are the first of a backup.
     firsts: Vec<First>,
+    /// Files that were found in folders.
+    listed: Vec<Listed>,
     no_bins: u64,
     monitors: u64,
 }
@@ -135,8 +138,10 @@ pub(super) type First = (Vec<u8>, usize, String);
 
 /// Refuses the files of two runs in one place.
 pub(super) fn of_one_run(firsts: &mut [First]) -> Result<(), ConnectorError> {
-    firsts.sort();
-    let twice = firsts.windows(2).find(|pair| pair[0].0 == pair[1].0 && pair[0].1 == pair[1].1);
+    // A run that was gone on with says so once more, in a file that bears its number in brackets.
+    let of_run = |first: &First| (first.0.clone(), first.1, resumption(&first.2));
+    firsts.sort_by_key(|first| (of_run(first), first.2.clone()));
+    let twice = firsts.windows(2).find(|pair| of_run(&pair[0]) == of_run(&pair[1]));
     let Some([one, other]) = twice else { return Ok(()) };
     Err(ConnectorError::Unreadable {
         object: format!("{} and {}", one.2, other.2),
@@ -145,6 +150,15 @@ pub(super) fn of_one_run(firsts: &mut [First]) -> Result<(), ConnectorError> {
                  (asb:FIRST?then=SECOND)"
             .to_owned(),
     })
+}
+
+/// What of the runs that the files are of is in none of them, as far as it is asked for. Where a person named a file, those
+/// that are named are what there is to be.
+pub(super) fn what_is_not_there(inputs: &[Input], listed: &[Listed], part: &PartOptions) -> Vec<String> {
+    if part.no_records || inputs.iter().any(|input| !input.is_listed) {
+        return Vec::new();
+    }
+    gaps(listed, !(part.no_indexes && part.no_udfs))
 }
 
 impl Gathered {
@@ -157,6 +171,7 @@ impl Gathered {
         }
         self.missing.extend(other.missing);
         self.firsts.extend(other.firsts);
+        self.listed.extend(other.listed);
         self.no_bins += other.no_bins;
         self.monitors += other.monitors;
         self.expiry(other.earliest_expiry);
@@ -170,6 +185,7 @@ impl Gathered {
 
     fn finish(&mut self, how: &How<'_>) -> Result<(), ConnectorError> {
         of_one_run(&mut self.firsts)?;
+        self.missing.extend(what_is_not_there(how.inputs, &self.listed, how.part));
         if self.no_bins > 0 {
             self.missing.push(format!(
                 "{} records have no bins: they were written without them, and are not taken over",
@@ -238,6 +254,7 @@ impl<'a> Worker<'a> {
             self.gathered.firsts.push((file.namespace.clone(), input.place, file.origin.clone()));
         }
         let namespace = file.namespace.clone();
+        self.gathered.listed.extend(input.listed(&namespace, file.is_first));
         self.namespace(&namespace, &file)?;
         loop {
             let line = file.line();

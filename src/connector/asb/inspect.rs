@@ -3,8 +3,9 @@
 use super::{
     cipher::Cipher,
     codec::{Index, Item, Record, Version},
-    gather::{First, NO_NAMESPACE, of_one_run},
+    gather::{First, NO_NAMESPACE, of_one_run, what_is_not_there},
     layers::{self, Layers},
+    options::PartOptions,
     place::{AsbPlace, Input},
 };
 use crate::connector::{ConnectorError, Inspection, void_time::expiry_of};
@@ -86,12 +87,14 @@ fn index_in_words(index: &Index) -> String {
 pub fn inspect(place: &AsbPlace, cipher: Option<&Cipher>) -> Result<Inspection, ConnectorError> {
     let mut namespaces: BTreeMap<String, Counts> = BTreeMap::new();
     let mut files = Vec::new();
-    let mut firsts: Vec<First> = Vec::new();
-    for input in place.inputs()? {
-        let seen = look(&input, cipher, &mut namespaces)?;
+    let (mut firsts, mut listed): (Vec<First>, Vec<_>) = Default::default();
+    let inputs = place.inputs()?;
+    for input in &inputs {
+        let seen = look(input, cipher, &mut namespaces)?;
         if seen.first_file {
             firsts.push((seen.namespace.clone().into_bytes(), input.place, seen.name.clone()));
         }
+        listed.extend(input.listed(seen.namespace.as_bytes(), seen.first_file));
         files.push(seen);
     }
     // What a restore refuses is nothing that is sound.
@@ -101,8 +104,17 @@ pub fn inspect(place: &AsbPlace, cipher: Option<&Cipher>) -> Result<Inspection, 
             seen.problem.get_or_insert_with(|| both.clone());
         }
     }
-    let sound = files.iter().all(|seen| seen.problem.is_none());
-    Ok(Inspection { sound, text: in_words(&files, &namespaces), document: document(&files, &namespaces) })
+    // One whose head cannot be read is there: what it is of is not known.
+    let all_tell = files.iter().all(|seen| seen.version.is_some());
+    let everything = PartOptions::default();
+    let missing = if all_tell { what_is_not_there(&inputs, &listed, &everything) } else { Vec::new() };
+    let sound = missing.is_empty() && files.iter().all(|seen| seen.problem.is_none());
+    let mut text = in_words(&files, &namespaces);
+    for line in &missing {
+        // Writing to a string does not fail.
+        let _ = writeln!(text, "WRONG: {line}");
+    }
+    Ok(Inspection { sound, text, document: document(sound, &files, &namespaces, &missing) })
 }
 
 fn look(
@@ -269,7 +281,7 @@ fn in_words(files: &[Seen], namespaces: &BTreeMap<String, Counts>) -> String {
     text
 }
 
-fn document(files: &[Seen], namespaces: &BTreeMap<String, Counts>) -> Json {
+fn document(sound: bool, files: &[Seen], namespaces: &BTreeMap<String, Counts>, missing: &[String]) -> Json {
     let file = |seen: &Seen| {
         json!({
             "file": seen.name,
@@ -301,8 +313,9 @@ fn document(files: &[Seen], namespaces: &BTreeMap<String, Counts>) -> Json {
         })
     };
     json!({
-        "sound": files.iter().all(|seen| seen.problem.is_none()),
+        "sound": sound,
         "files": files.iter().map(file).collect::<Vec<_>>(),
         "namespaces": namespaces.iter().map(namespace).collect::<Vec<_>>(),
+        "missing": missing,
     })
 }

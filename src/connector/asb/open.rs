@@ -6,7 +6,7 @@ use super::{
     options::{CipherOptions, PartOptions, PlaceOptions, ReadOptions, WriteOptions},
     place::{AsbPlace, place_text, storage_options},
     spot::Spot,
-    step::{is_routine, steps},
+    step::{Step, is_routine, steps},
 };
 use crate::connector::{
     Connector, ConnectorError, Inspection, OptionDescription, Options, Role, Source, SourceUrl, Target, options_of,
@@ -46,8 +46,19 @@ impl Connector for AsbConnector {
     }
 
     fn inspect(&self, url: &SourceUrl, options: &Options) -> Result<Inspection, ConnectorError> {
-        let cipher: CipherOptions = options.read()?;
-        super::inspect::inspect(&AsbPlace::of(url, &options.read()?)?, cipher.cipher()?.as_ref())
+        let (cipher, at): (CipherOptions, PlaceOptions) = (options.read()?, options.read()?);
+        let place = match Step::of(url, &at)? {
+            Some(step) => step.place(),
+            None => AsbPlace::of(url, &at)?,
+        };
+        if let (AsbPlace::Spots(spots), Some(names)) = (&place, self.chain(url)?) {
+            let newest = names.last().map(|name| format!(", as {name}")).unwrap_or_default();
+            return Err(ConnectorError::Unreadable {
+                object: spots.first().map(Spot::show).unwrap_or_default(),
+                reason: format!("it is the folder of a routine with {} backups: name one of them{newest}", names.len()),
+            });
+        }
+        super::inspect::inspect(&place, cipher.cipher()?.as_ref())
     }
 
     fn chain(&self, url: &SourceUrl) -> Result<Option<Vec<String>>, ConnectorError> {
@@ -59,6 +70,6 @@ impl Connector for AsbConnector {
         {
             return Ok(None);
         }
-        Ok(Some(steps(url, &at)?.iter().map(super::step::Step::url).collect()))
+        Ok(Some(steps(url, &at)?.iter().map(Step::url).collect()))
     }
 }

@@ -4,7 +4,7 @@ use super::{
     cipher::Cipher,
     codec::Record,
     file::AsbFile,
-    gather::of_one_run,
+    gather::{of_one_run, what_is_not_there},
     globals::Globals,
     options::PartOptions,
     place::Input,
@@ -48,7 +48,7 @@ impl FileParts {
         let mut globals = Globals::default();
         let mut namespaces: Vec<Vec<u8>> = Vec::new();
         let mut record = Record::default();
-        let mut firsts = Vec::new();
+        let (mut firsts, mut listed) = (Vec::new(), Vec::new());
         for input in inputs {
             if input.file.is_none() {
                 return Err(ConnectorError::Usage {
@@ -63,6 +63,7 @@ impl FileParts {
             if !namespaces.contains(&file.namespace) {
                 namespaces.push(file.namespace.clone());
             }
+            listed.extend(input.listed(&file.namespace, file.is_first));
             if file.is_first {
                 firsts.push((file.namespace.clone(), input.place, file.origin.clone()));
             }
@@ -85,7 +86,7 @@ impl FileParts {
             salvage,
             globals,
             namespaces,
-            told: Arc::default(),
+            told: Arc::new(Mutex::new(Told { missing: what_is_not_there(inputs, &listed, part), ..Told::default() })),
         })
     }
 

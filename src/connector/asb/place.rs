@@ -2,6 +2,7 @@
 
 pub use super::names::{METADATA_PREFIX, SUFFIX};
 use super::{
+    names::Listed,
     options::PlaceOptions,
     spot::{Spot, far_location},
 };
@@ -29,6 +30,8 @@ pub struct Input {
     pub place: usize,
     /// Its length; 0 if unknown.
     pub len: u64,
+    /// Whether it was found in a folder, and not named.
+    pub is_listed: bool,
 }
 
 impl Input {
@@ -36,6 +39,14 @@ impl Input {
     #[must_use]
     pub fn show(&self) -> String {
         self.file.as_ref().map_or_else(|| "standard input".to_owned(), Spot::show)
+    }
+
+    /// What its name and its head say of the run that it is of, if it was found in a folder.
+    #[must_use]
+    pub fn listed(&self, namespace: &[u8], is_first: bool) -> Option<Listed> {
+        let shown = self.file.as_ref().filter(|_| self.is_listed)?.show();
+        let name = shown.rsplit('/').next()?.to_owned();
+        Some(Listed { place: self.place, shown, name, namespace: namespace.to_vec(), is_first })
     }
 }
 
@@ -83,11 +94,13 @@ impl AsbPlace {
     /// # Errors
     /// [`ConnectorError`] if a place does not exist or has no such file.
     pub fn inputs(&self) -> Result<Vec<Input>, ConnectorError> {
-        let Self::Spots(spots) = self else { return Ok(vec![Input { file: None, place: 0, len: 0 }]) };
+        let Self::Spots(spots) = self else {
+            return Ok(vec![Input { file: None, place: 0, len: 0, is_listed: false }]);
+        };
         let mut inputs = Vec::new();
         for (place, spot) in spots.iter().enumerate() {
             if let Some(len) = spot.len()? {
-                inputs.push(Input { file: Some(spot.clone()), place, len });
+                inputs.push(Input { file: Some(spot.clone()), place, len, is_listed: false });
                 continue;
             }
             let found = spot.files()?;
@@ -95,7 +108,7 @@ impl AsbPlace {
                 let reason = format!("no file in it ends in {SUFFIX}");
                 return Err(ConnectorError::Unreadable { object: spot.show(), reason });
             }
-            inputs.extend(found.into_iter().map(|(file, len)| Input { file: Some(file), place, len }));
+            inputs.extend(found.into_iter().map(|(file, len)| Input { file: Some(file), place, len, is_listed: true }));
         }
         Ok(inputs)
     }

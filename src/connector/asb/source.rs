@@ -52,9 +52,7 @@ impl AsbSource {
         at: &PlaceOptions,
     ) -> Result<Self, ConnectorError> {
         let (place, step) = match Step::of(url, at)? {
-            Some(step) => {
-                (AsbPlace::Spots(step.folders.iter().map(|folder| folder.path.clone()).collect()), Some(step))
-            }
+            Some(step) => (step.place(), Some(step)),
             None => (AsbPlace::of(url, at)?, None),
         };
         let source = Self { place, cipher: cipher.cipher()?, part, read, step };

@@ -192,6 +192,11 @@ impl Step {
         Ok(())
     }
 
+    /// Where its files lie.
+    pub fn place(&self) -> AsbPlace {
+        AsbPlace::Spots(self.folders.iter().map(|folder| folder.path.clone()).collect())
+    }
+
     /// The URL under which it is read alone.
     pub fn url(&self) -> String {
         let name = self.name.replace('%', "%25").replace('&', "%26");

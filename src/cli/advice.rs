@@ -124,7 +124,9 @@ pub const fn for_kept(lost: Lost) -> Option<&'static str> {
             "the snapshot stands without it. `rekeep repair snapshots` on a host that saw it puts it back, else `rekeep repair \
              objects` takes it away; `rekeep forget ID` forgets the snapshot",
         ),
-        Lost::Newer => Some("a newer rekeep can read it, and forget it"),
+        Lost::Newer => Some(
+            "a newer rekeep can read it, or, of a later key epoch, a key slot made since that began, and forget it",
+        ),
         Lost::Unindexed => {
             Some("`rekeep repair index` describes the packs anew, then it can be told whether it is lost")
         }

@@ -128,6 +128,7 @@ const fn stays(error: &RepoError) -> bool {
             | ErrorKind::SnapshotLocked
             | ErrorKind::Contended
             | ErrorKind::Damaged
+            | ErrorKind::NewerFormat
     )
 }
 

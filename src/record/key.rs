@@ -165,7 +165,8 @@ impl KeyCodec {
         }
     }
 
-    /// Parses `int:5,str:abc`. A comma inside a string is written `\,`, a backslash `\\`; `base64:` is taken as well.
+    /// Parses `int:5,str:abc`. A comma inside a string is written `\,`, a backslash `\\`, what a terminal would act on `\n`, `\t`, `\r`, `\0`
+    /// or `\u{1b}`, and nothing else behind a backslash; `base64:` is taken as well.
     fn parse_parts(self, text: &str) -> Result<Vec<KeyPart>, KeyError> {
         let syntax = || KeyError::Syntax(text.to_owned());
         let mut parts = vec![String::new()];
@@ -173,7 +174,7 @@ impl KeyCodec {
         while let Some(c) = chars.next() {
             let last = parts.len() - 1;
             match c {
-                '\\' => parts[last].push(chars.next().ok_or_else(syntax)?),
+                '\\' => parts[last].push(escaped(&mut chars, ",").ok_or_else(syntax)?),
                 ',' => parts.push(String::new()),
                 c => parts[last].push(c),
             }
@@ -235,6 +236,33 @@ fn show_path(path: &[u8]) -> String {
         Ok(text) => text.to_owned(),
         Err(_) => format!("hex:{}", HEXLOWER.encode(path)),
     }
+}
+
+/// What is behind a backslash; what means something to the codec stands for itself.
+fn escaped(chars: &mut std::str::Chars<'_>, itself: &str) -> Option<char> {
+    Some(match chars.next()? {
+        c if c == '\\' || itself.contains(c) => c,
+        'n' => '\n',
+        't' => '\t',
+        'r' => '\r',
+        '0' => '\0',
+        'u' => {
+            let (digits, rest) = chars.as_str().strip_prefix('{')?.split_once('}')?;
+            *chars = rest.chars();
+            char::from_u32(u32::from_str_radix(digits, 16).ok()?)?
+        }
+        _ => return None,
+    })
+}
+
+/// A key as [`KeyCodec::show`] gives it, with what a terminal would act on as [`KeyCodec::parse`] takes it back.
+#[must_use]
+pub fn typed(shown: &str) -> String {
+    let mut text = String::with_capacity(shown.len());
+    for c in shown.chars() {
+        if c.is_control() { text.extend(c.escape_debug()) } else { text.push(c) }
+    }
+    text
 }
 
 fn decode_hex(text: &str) -> Option<Vec<u8>> {
@@ -344,6 +372,17 @@ mod tests {
         ];
         for (codec, text) in keys {
             assert_eq!(codec.show(&codec.parse(text).unwrap()), text);
+        }
+        for codec in [KeyCodec::Tuple, KeyCodec::TupleUtf16le, KeyCodec::TupleUtf16be, KeyCodec::Typed] {
+            for text in ["a\nb", "a\\nb", "\0", "\u{1b}[31m\u{85}", "\t,\r\\"] {
+                let key = codec.parse(&show_part(&KeyPart::Str(text.as_bytes().to_vec()))).unwrap();
+                let shown = typed(&codec.show(&key));
+                assert!(!shown.chars().any(char::is_control), "{shown:?}");
+                assert_eq!(codec.parse(&shown).unwrap(), key, "{shown}");
+            }
+            for text in ["str:\\", "str:\\x", "str:\\u{110000}", "str:\\u{a", "str:\\u"] {
+                assert!(codec.parse(text).is_err(), "{text} would be another key");
+            }
         }
         assert!(KeyCodec::Int.parse("str:a").is_err());
         assert!(KeyCodec::Int.parse("5").is_err());

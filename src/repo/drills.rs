@@ -315,7 +315,8 @@ impl Inner {
 
 /// Whether an error is about one report, so that others may be read.
 fn is_of_one(error: &RepoError) -> bool {
-    error.is_bad_object() || matches!(error, RepoError::Missing { .. } | RepoError::UnknownFeature { .. })
+    error.is_bad_object()
+        || matches!(error, RepoError::Missing { .. } | RepoError::UnknownFeature { .. } | RepoError::Epoch { .. })
 }
 
 impl Repository {

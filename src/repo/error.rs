@@ -107,6 +107,18 @@ pub enum RepoError {
         /// What may be done without it.
         still: &'static str,
     },
+    /// The object was sealed under keys that began after the slot was made that opened the repository. Neither damage nor forgery:
+    /// it says nothing to this reader.
+    #[error(
+        "{object} is of key epoch {epoch}, which the key slot that was opened does not hold: it was made before, and a slot made since \
+         opens it"
+    )]
+    Epoch {
+        /// Which object.
+        object: String,
+        /// Which epoch.
+        epoch: u32,
+    },
     /// A stored object's bytes are not what was written.
     #[error("{object} is damaged: {reason}")]
     Damaged {
@@ -335,7 +347,7 @@ impl RepoError {
             Self::NoKeySlot { .. } => ErrorKind::NoKeySlot,
             Self::WrongPassword { .. } => ErrorKind::WrongPassword,
             Self::Location { .. } => ErrorKind::Location,
-            Self::NewerFormat { .. } | Self::UnknownFeature { .. } => ErrorKind::NewerFormat,
+            Self::NewerFormat { .. } | Self::UnknownFeature { .. } | Self::Epoch { .. } => ErrorKind::NewerFormat,
             Self::Damaged { .. } | Self::Hidden { .. } | Self::Obstructed { .. } | Self::Forged { .. } => {
                 ErrorKind::Damaged
             }
@@ -375,6 +387,7 @@ impl RepoError {
             Self::KeyService { service, .. } => service.clone(),
             Self::NewerFormat { object, .. }
             | Self::UnknownFeature { object, .. }
+            | Self::Epoch { object, .. }
             | Self::Damaged { object, .. }
             | Self::Hidden { object }
             | Self::Obstructed { object }
@@ -406,7 +419,7 @@ impl RepoError {
     #[must_use]
     pub fn trouble(&self) -> TroubleKind {
         match self {
-            Self::NewerFormat { .. } | Self::UnknownFeature { .. } => TroubleKind::Newer,
+            Self::NewerFormat { .. } | Self::UnknownFeature { .. } | Self::Epoch { .. } => TroubleKind::Newer,
             Self::Hidden { .. } => TroubleKind::Hides,
             Self::Obstructed { .. } => TroubleKind::Obstructed,
             Self::ChunkMissing { .. } => TroubleKind::InNoPack,
@@ -429,7 +442,7 @@ impl RepoError {
                 let source = std::io::Error::new(source.kind(), words);
                 Some(Self::Storage { operation, object: format!("chunk {id}"), source })
             }
-            Self::UnknownFeature { .. } | Self::NewerFormat { .. } => Some(error),
+            Self::UnknownFeature { .. } | Self::NewerFormat { .. } | Self::Epoch { .. } => Some(error),
             _ => None,
         });
         unknown.unwrap_or(Self::ChunkMissing { id: *id })
@@ -451,6 +464,7 @@ impl RepoError {
                 | Self::Forged { .. }
                 | Self::NewerFormat { .. }
                 | Self::UnknownFeature { .. }
+                | Self::Epoch { .. }
         )
     }
 }

@@ -308,15 +308,7 @@ impl Keyring {
     }
 
     fn known(&self, object: &str, epoch: u32) -> Result<&EpochKeys, RepoError> {
-        self.epoch(epoch).ok_or_else(|| {
-            RepoError::damaged(
-                object,
-                format!(
-                    "the key slot that was opened has no epoch {epoch}: either it is of another repository, or \
-                     a new epoch began after the slot was made"
-                ),
-            )
-        })
+        self.epoch(epoch).ok_or_else(|| RepoError::Epoch { object: object.to_owned(), epoch })
     }
 
     fn first_metadata(&self) -> Result<&[u8; 32], RepoError> {

@@ -345,7 +345,9 @@ impl Inner {
                 }
                 Err(RepoError::Damaged { .. } | RepoError::Forged { .. }) => true,
                 // The snapshot is named for it.
-                Err(RepoError::NewerFormat { .. } | RepoError::UnknownFeature { .. }) => return Ok(()),
+                Err(RepoError::NewerFormat { .. } | RepoError::UnknownFeature { .. } | RepoError::Epoch { .. }) => {
+                    return Ok(());
+                }
                 Err(error) if error.is_of_one_object() || matches!(error, RepoError::ChunkMissing { .. }) => {
                     done.lost.push(error.into());
                     return Ok(());

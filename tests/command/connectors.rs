@@ -2,7 +2,7 @@
 
 use crate::world::{World, files, rows};
 use serde_json::Value as Json;
-use std::path::Path;
+use std::{io::Write as _, path::Path, process::Stdio};
 
 #[test]
 fn a_database_of_every_kind_comes_back() {
@@ -211,6 +211,26 @@ fn paths_are_included_and_excluded() {
     world.ok(&["restore", &part, "files:part"]);
     let found: Vec<_> = files(&world.path("part")).into_keys().collect();
     assert_eq!(found, [Path::new("d.txt"), Path::new("keep/a.txt")]);
+}
+
+#[test]
+fn lists_of_paths_may_come_through_a_pipe() {
+    let world = World::new();
+    for name in ["d/secret", "kept"] {
+        std::fs::create_dir_all(world.path("src").join(name).parent().unwrap()).unwrap();
+        std::fs::write(world.path("src").join(name), name).unwrap();
+    }
+    for (option, line, left) in [("--exclude-file", "d\n", "kept"), ("--files-from", "d\n", "d/secret")] {
+        let mut child = world.command(&["--json", "backup", "files:src", option, "/dev/stdin"]);
+        let mut child = child.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        child.stdin.take().unwrap().write_all(line.as_bytes()).unwrap();
+        let ran = child.wait_with_output().unwrap();
+        assert!(ran.status.success(), "{option}");
+        let id = serde_json::from_slice::<Json>(&ran.stdout).unwrap()["id"].as_str().unwrap().to_owned();
+        world.ok(&["restore", &id, &format!("files:out{option}")]);
+        let found: Vec<_> = files(&world.path(&format!("out{option}"))).into_keys().collect();
+        assert_eq!(found, [Path::new(left)], "{option}");
+    }
 }
 
 #[test]

@@ -151,3 +151,41 @@ fn verify_names_what_is_left_of_keys_that_are_kept_twice() {
     }
     world.is_good();
 }
+
+#[test]
+fn what_is_of_an_epoch_that_a_slot_lacks_is_neither_damaged_nor_let_go() {
+    let world = World::new();
+    world.sql("live.db", "CREATE TABLE t(id INTEGER PRIMARY KEY, name TEXT); INSERT INTO t VALUES (1, 'a'), (2, 'b')");
+    let host = Host::new(&world, "operator");
+    let held = world.json(&["backup", "sqlite:live.db"])["id"].as_str().unwrap().to_owned();
+    world.ok(&["backup", "sqlite:live.db"]);
+    std::fs::write(world.path("pw2"), "newer horse").unwrap();
+    world.ok(&["key", "rotate", "--epoch", "--new-password-file", "pw2"]);
+    let newer =
+        |args: &[&str]| -> Ran { world.command(args).env("REKEEP_PASSWORD", "newer horse").output().unwrap().into() };
+    world.sql("live.db", "UPDATE t SET name = 'c'");
+    let done = newer(&["--json", "backup", "sqlite:live.db"]);
+    assert_eq!(done.code, Some(0), "{done:?}");
+    let third = done.json()["id"].as_str().unwrap().to_owned();
+    assert_eq!(newer(&["tag", &held, "--hold"]).code, Some(0));
+    let before = world.objects();
+    let says = "which the key slot that was opened does not hold";
+    for verb in [&["verify", "--read-data"][..], &["prune"], &["repair", "index"], &["repair", "packs"]] {
+        let ran = host.run(verb);
+        assert!(ran.code != Some(0) && ran.err.contains(says) || ran.out.contains(says), "{verb:?}: {ran:?}");
+        assert!(!ran.out.contains("DAMAGED") && !ran.err.contains("forget --damaged"), "{verb:?}: {ran:?}");
+    }
+    host.run(&["forget", "--damaged", &third]).fails(2, &["made since that began"]);
+    // What may be a hold is one.
+    let forgot = host.run(&["forget", "--keep-last", "1"]);
+    assert_eq!(forgot.code, Some(3), "{forgot:?}");
+    for (path, bytes) in before {
+        let lasts = ["index", "packs", "snapshots"].iter().any(|folder| path.starts_with(folder));
+        assert!(!lasts || world.objects().get(&path) == Some(&bytes), "{path:?}");
+    }
+    let shown = newer(&["--json", "snapshots"]).json();
+    assert!(shown.as_array().unwrap().iter().any(|it| it["id"] == third.as_str()), "{shown}");
+    assert!(shown.as_array().unwrap().iter().any(|it| it["id"] == held.as_str()), "{shown}");
+    let whole = newer(&["verify", "--read-data", "--restore"]);
+    assert_eq!(whole.code, Some(0), "{whole:?}");
+}

@@ -446,7 +446,7 @@ fn every_verb_asks_for_little() {
         ("1 % incremental", true, 20),
         ("restore", true, 22),
         ("snapshots", false, 16),
-        ("first backup", false, 28),
+        ("first backup", false, 30),
     ] {
         let (requests, log) = most(what, is_warm);
         assert!(requests <= limit, "{what}: {requests}: {log:#?}");

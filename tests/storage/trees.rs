@@ -112,7 +112,7 @@ fn what_is_no_path_on_s3_is_named() {
     let told: Json = serde_json::from_slice(&backup.stdout).unwrap();
     assert_eq!(backup.status.code(), Some(3), "{told}");
     let problems = told["problems"].to_string();
-    for key in ["a//", "//", "dot/./", "x ", "dir/: "] {
+    for key in ["\"a//: ", "\"/: ", "\"dot/./: ", "\"x : ", "\"dir/: "] {
         assert!(problems.contains(key), "{key}: {problems}");
     }
     life.run(&["restore", "latest", "files:back"]);

@@ -51,7 +51,7 @@ pub(super) fn run(args: &DiffArgs, context: &Context) -> Result<Status, Failure>
             Change::Changed => 'M',
             Change::Removed => '-',
         };
-        out.line(format_args!("{sign} {}  {}", safe(collection), safe(key)));
+        out.line(format_args!("{sign} {}  {}", safe(collection), crate::record::key::typed(key)));
     })?;
     for count in counts {
         out.line(format_args!(

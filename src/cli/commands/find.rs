@@ -43,7 +43,7 @@ pub(super) fn run(args: &FindArgs, context: &Context) -> Result<Status, Failure>
             found.snapshot.short(),
             show_time(found.time),
             safe(&found.collection),
-            safe(&found.key),
+            crate::record::key::typed(&found.key),
             found.bytes
         ));
     })?;

@@ -97,7 +97,7 @@ fn show_cell(history: &CellHistory) -> String {
 
 /// A history as people read it.
 pub(crate) fn show(history: &History) -> String {
-    let mut text = format!("{} {}\n", safe(&history.collection), safe(&history.key));
+    let mut text = format!("{} {}\n", safe(&history.collection), crate::record::key::typed(&history.key));
     let mut gaps = history.gaps.iter().peekable();
     for version in &history.versions {
         while let Some(gap) = gaps.next_if(|gap| gap.to <= version.from) {

@@ -96,7 +96,7 @@ fn refs<'a>(datasets: impl Iterator<Item = (&'a str, &'a DatasetRow)>) -> Option
 }
 
 fn line(row: &RecordRow) -> String {
-    let mut text = format!("{}  {} B", safe(&row.key), row.bytes);
+    let mut text = format!("{}  {} B", crate::record::key::typed(&row.key), row.bytes);
     if row.generation != 0 {
         let _ = write!(text, "  generation {}", row.generation);
     }

@@ -93,6 +93,7 @@ enum Origin {
 pub struct FilesSource {
     origin: Origin,
     options: FilesOptions,
+    selection: Selection,
     scope: Scope,
     /// Which part is meant, as a snapshot keeps it; by the options without.
     part: Option<serde_json::Value>,
@@ -130,7 +131,7 @@ impl FilesSource {
             Origin::Stdin(_) => Selection::all(),
         };
         let scope = Scope { canonical: selection.canonical(), note: selection.note(), asked: selection.asked() };
-        Ok(Self { origin, options, scope, part: None })
+        Ok(Self { origin, options, selection, scope, part: None })
     }
 }
 
@@ -201,19 +202,13 @@ impl Source for FilesSource {
     }
 
     fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
-        let selection = |root: &std::path::Path| match &self.part {
+        let selection = || match &self.part {
             Some(kept) => select::part_of(Some(kept), "the snapshot"),
-            None => Selection::new(&self.options, root),
+            None => Ok(self.selection.anew()),
         };
         Ok(match &self.origin {
-            Origin::Local(root) => {
-                let selection = selection(root)?;
-                Box::new(LocalSession::begin(root.clone(), selection, options)?)
-            }
-            Origin::Remote(remote) => {
-                let selection = selection(std::path::Path::new("/"))?;
-                Box::new(remote::RemoteSession::begin(remote.clone(), selection, options)?)
-            }
+            Origin::Local(root) => Box::new(LocalSession::begin(root.clone(), selection()?, options)?),
+            Origin::Remote(remote) => Box::new(remote::RemoteSession::begin(remote.clone(), selection()?, options)?),
             Origin::Stdin(value) => Box::new(stdin::StdinSession::begin(value.clone())?),
         })
     }

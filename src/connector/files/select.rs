@@ -86,6 +86,23 @@ impl Selection {
         })
     }
 
+    /// The same for another run, in which nothing was matched yet: what it was read from may be a pipe, which gives it once.
+    pub(super) fn anew(&self) -> Self {
+        let typed = self.typed.iter().map(|it| Typed {
+            pattern: it.pattern.clone(),
+            alone: it.alone.clone(),
+            matched: AtomicBool::new(false),
+        });
+        Self {
+            ignore: self.ignore.clone(),
+            patterns: self.patterns.clone(),
+            relative: self.relative.clone(),
+            typed: typed.collect(),
+            listed: self.listed.clone(),
+            one_file_system: self.one_file_system,
+        }
+    }
+
     /// What a snapshot keeps of it; nothing for everything.
     pub(super) fn kept(&self) -> Option<serde_json::Value> {
         if self.canonical().is_empty() {

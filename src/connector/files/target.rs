@@ -11,6 +11,7 @@ use super::{
     refuse_url_options,
     remote::{Remote, RemoteTargetSession, TreePlace},
     remove::remove_tree,
+    select::Selection,
     select::part_of,
     session::SELECTION,
     shared::Shared,
@@ -95,7 +96,7 @@ impl FilesTarget {
             Root::Local(root) => Origin::Local(local_root(root)?),
             Root::Remote(remote) => Origin::Remote(remote.clone()),
         };
-        Ok(Box::new(FilesSource { origin, options, scope, part }))
+        Ok(Box::new(FilesSource { origin, options, selection: Selection::all(), scope, part }))
     }
 }
 

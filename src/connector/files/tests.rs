@@ -519,6 +519,7 @@ fn standard_input_is_one_file() {
     let source = FilesSource {
         origin: Origin::Stdin(value),
         options: FilesOptions::default(),
+        selection: Selection::all(),
         scope: Scope::default(),
         part: None,
     };

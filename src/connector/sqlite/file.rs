@@ -99,6 +99,9 @@ fn discard(partial: &Path) -> Result<(), ConnectorError> {
 /// Opens a database that exists, and begins the transaction that changes it.
 pub(super) fn open_existing(path: &Path, attributes: &Attributes) -> Result<Connection, ConnectorError> {
     let object = path.display().to_string();
+    if let Some(reason) = side::may_lack_its_log(path) {
+        return Err(ConnectorError::Unwritable { object, reason });
+    }
     let fail = |error: rusqlite::Error| writing(&object, &error);
     let flags = OpenFlags::SQLITE_OPEN_READ_WRITE | OpenFlags::SQLITE_OPEN_NO_MUTEX;
     let connection = Connection::open_with_flags(path, flags).map_err(fail)?;

@@ -10,6 +10,7 @@ use super::{
     scan::TableStream,
     schema::{Encoding, Object, Schema, Table},
     shared::{SharedConnection, lock},
+    side,
     snapshot::{Snapshot, Unlocked, hint, with_hint},
     splits::splits,
     wrong_url,
@@ -132,6 +133,8 @@ impl Source for SqliteSource {
 
     fn begin(&self, options: &SessionOptions) -> Result<Box<dyn SourceSession>, ConnectorError> {
         let object = self.path.display().to_string();
+        // Whoever opens it makes an empty log beside its name.
+        let apart = side::may_lack_its_log(&self.path);
         let snapshot = Snapshot::take(&self.path, options)?;
         let connection = lock(&snapshot.readers[0]);
         let schema = Schema::read(&connection, &object).map_err(|error| {
@@ -143,6 +146,9 @@ impl Source for SqliteSource {
         let account = Account::default();
         if let Some(unsound) = &snapshot.unsound {
             account.name(unsound.clone());
+        }
+        if let Some(apart) = apart {
+            account.name(apart);
         }
         let mut plans = Vec::new();
         for table in schema.tables.iter().filter(|table| self.wants(&table.name, &schema)) {

@@ -142,6 +142,8 @@ pub(super) fn read_all(run: &mut Run<'_>, parent: Option<&Snapshot>) -> Result<R
     });
     let notes = run.notes.as_mut().zip(session.remembers());
     let notes = notes.map(|(notes, source)| (source, notes.begin(source, parent, options)));
+    // What an exact source holds is as of one moment: that is the end, too.
+    let begun = if run.abilities.exact { session.start().max(run.not_before) } else { session.start() };
     let workers = Workers {
         notes,
         told: Mutex::default(),
@@ -152,7 +154,7 @@ pub(super) fn read_all(run: &mut Run<'_>, parent: Option<&Snapshot>) -> Result<R
         chunks,
         parent_end: parent.map_or(Timestamp::default(), |parent| parent.content.end),
         start: session.start(),
-        counted_by: found.as_ref().map_or(session.start(), |found| found.counted_by),
+        counted_by: found.as_ref().map_or(begun, |found| found.counted_by),
         is_exact: run.abilities.exact,
         kind: ground.kind,
         options,
@@ -176,8 +178,7 @@ pub(super) fn read_all(run: &mut Run<'_>, parent: Option<&Snapshot>) -> Result<R
     let start = resume::earliest(workers.start, &workers.outcomes());
     let end = match &ended {
         Some(ended) => workers.settle(ended.end.max(run.not_before))?,
-        None if run.not_before > session.start() => workers.settle(run.not_before)?,
-        None => session.start(),
+        None => begun,
     };
     let mut outcome = workers.assemble(parent, ended, end)?;
     outcome.start = start;

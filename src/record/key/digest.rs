@@ -1,6 +1,6 @@
 //! Digests as a person types them.
 
-use super::{KeyCodec, KeyPart};
+use super::{KeyCodec, KeyPart, escaped};
 use crate::record::digest::Digest;
 use data_encoding::HEXLOWER;
 
@@ -23,12 +23,12 @@ pub(super) fn parse_key(text: &str) -> Option<Vec<u8>> {
 /// Set and key; `\/` in the key is a slash that does not divide, `\\` a backslash.
 fn split_at_last_slash(text: &str) -> Option<(&str, String)> {
     let bytes = text.as_bytes();
-    let escaped = |at: usize| bytes[..at].iter().rev().take_while(|b| **b == b'\\').count() % 2 == 1;
-    let at = (0..bytes.len()).rev().find(|&at| bytes[at] == b'/' && !escaped(at))?;
+    let is_escaped = |at: usize| bytes[..at].iter().rev().take_while(|b| **b == b'\\').count() % 2 == 1;
+    let at = (0..bytes.len()).rev().find(|&at| bytes[at] == b'/' && !is_escaped(at))?;
     let mut key = String::new();
     let mut chars = text[at + 1..].chars();
     while let Some(c) = chars.next() {
-        key.push(if c == '\\' { chars.next()? } else { c });
+        key.push(if c == '\\' { escaped(&mut chars, "/,")? } else { c });
     }
     Some((&text[..at], key))
 }

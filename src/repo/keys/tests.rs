@@ -180,7 +180,7 @@ fn a_new_epoch_opens_for_new_slots_alone_and_old_objects_for_both() {
     for old in [password("open sesame"), Unlock::Recovery(recovery.0.clone())] {
         let old = open(&storage, &old).unwrap();
         assert_eq!(old.current_epoch, 0);
-        assert!(old.object_key("it", 1).unwrap_err().to_string().contains("no epoch 1"));
+        assert!(old.object_key("it", 1).unwrap_err().to_string().contains("of key epoch 1"));
     }
     assert!(begin_epoch(&storage, &admin.for_role(Role::Operator).unwrap(), &password("x"), FAST, "", now()).is_err());
 }

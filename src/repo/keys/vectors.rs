@@ -95,7 +95,8 @@ fn word<T>(opened: Result<T, RepoError>) -> &'static str {
         Ok(_) => "opens",
         Err(RepoError::UnknownFeature { .. } | RepoError::NewerFormat { .. }) => "unknown",
         Err(RepoError::Forged { .. }) => "forged",
-        Err(RepoError::Damaged { .. }) => "damaged",
+        // To whose keyring holds every epoch, as that of the vectors, one of another is no object.
+        Err(RepoError::Damaged { .. } | RepoError::Epoch { .. }) => "damaged",
         Err(error) => panic!("{error}"),
     }
 }

@@ -206,7 +206,9 @@ impl<'a> Saving<'a> {
                 self.problems.remove(&name);
             }
             Err(error @ RepoError::Missing { .. }) => drop(self.problems.insert(name, error.to_string())),
-            Err(error @ (RepoError::NewerFormat { .. } | RepoError::UnknownFeature { .. })) => {
+            Err(
+                error @ (RepoError::NewerFormat { .. } | RepoError::UnknownFeature { .. } | RepoError::Epoch { .. }),
+            ) => {
                 self.saved.unseen.push(error.into());
             }
             Err(error) if error.is_of_one_object() => drop(self.problems.insert(name, error.to_string())),

@@ -263,8 +263,9 @@ fn unreadable(id: &ChunkId, mut failures: Vec<(ObjectName, RepoError)>, unread: 
         return RepoError::Storage { operation, object: format!("chunk {id}"), source };
     }
     // What a newer program wrote is not damaged.
-    let is_newer =
-        |error: &RepoError| matches!(error, RepoError::UnknownFeature { .. } | RepoError::NewerFormat { .. });
+    let is_newer = |error: &RepoError| {
+        matches!(error, RepoError::UnknownFeature { .. } | RepoError::Epoch { .. } | RepoError::NewerFormat { .. })
+    };
     let newer = failures.iter().position(|(_, error)| is_newer(error));
     if let Some(at) = newer {
         return failures.swap_remove(at).1;

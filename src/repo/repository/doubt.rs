@@ -172,9 +172,12 @@ impl Repository {
             Err(error @ (RepoError::Damaged { .. } | RepoError::Forged { .. })) => Ok(Some(error.to_string())),
             // What a newer program wrote is not in doubt.
             Ok(())
-            | Err(RepoError::Missing { .. } | RepoError::NewerFormat { .. } | RepoError::UnknownFeature { .. }) => {
-                Ok(None)
-            }
+            | Err(
+                RepoError::Missing { .. }
+                | RepoError::NewerFormat { .. }
+                | RepoError::UnknownFeature { .. }
+                | RepoError::Epoch { .. },
+            ) => Ok(None),
             Err(error) => Err(error),
         }
     }

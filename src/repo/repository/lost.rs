@@ -118,7 +118,11 @@ impl Inner {
                     }
                     // What nobody who may made says nothing of a snapshot of which something else stands.
                     Err(error @ RepoError::Forged { .. }) => forged = Some(error.to_string()),
-                    Err(error @ (RepoError::NewerFormat { .. } | RepoError::UnknownFeature { .. })) => {
+                    Err(
+                        error @ (RepoError::NewerFormat { .. }
+                        | RepoError::UnknownFeature { .. }
+                        | RepoError::Epoch { .. }),
+                    ) => {
                         newer = Some(error.to_string());
                     }
                     Err(error @ (RepoError::ChunkMissing { .. } | RepoError::Missing { .. })) => {

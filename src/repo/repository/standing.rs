@@ -72,6 +72,13 @@ impl Inner {
             let manifest = match self.open_revision(revision) {
                 Ok(manifest) => manifest,
                 Err(error @ (RepoError::Catalog { .. } | RepoError::Interrupted)) => return Err(error),
+                Err(error @ RepoError::Epoch { .. }) => {
+                    // What lies below can be read, and nothing be built upon it: this may be a hold.
+                    standing.problems.push(error.to_string());
+                    standing.unopened.push(error.to_string());
+                    standing.unknown = Some(error);
+                    continue;
+                }
                 Err(error @ RepoError::UnknownFeature { .. }) => {
                     standing.problems.push(error.to_string());
                     standing.unopened.push(error.to_string());

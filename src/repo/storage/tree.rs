@@ -34,6 +34,9 @@ const MARKING: [&str; 8] = ["s3", "gcs", "azblob", "azdls", "b2", "cos", "obs", 
 /// Services with folders of their own.
 const WITH_FOLDERS: [&str; 2] = ["sftp", "webdav"];
 
+/// The mark of an empty object where marks are made by MD5.
+const MARK_OF_NOTHING: &str = "d41d8cd98f00b204e9800998ecf8427e";
+
 /// How often a request is tried again.
 const RETRIES: usize = 5;
 
@@ -104,7 +107,7 @@ impl std::fmt::Debug for ObjectTree {
 #[must_use]
 pub fn is_tellable(name: &str) -> bool {
     let is_dots = |part: &str| part == "." || part == "..";
-    name.is_empty() || normalize_path(name) == name && !name.split('/').any(is_dots)
+    name.is_empty() || !name.starts_with('/') && normalize_path(name) == name && !name.split('/').any(is_dots)
 }
 
 fn told(name: &str) -> io::Result<String> {
@@ -206,18 +209,39 @@ impl ObjectTree {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             listed => listed?,
         };
-        let entries = listed.iter().filter_map(|entry| {
-            let name = entry.path().strip_prefix(folder)?;
+        let has_folders = WITH_FOLDERS.contains(&self.operator.info().scheme());
+        let mut found = Vec::new();
+        for entry in listed {
+            let Some(name) = entry.path().strip_prefix(folder) else { continue };
             let version = ObjectVersion::of(entry.metadata());
-            let is_itself = name.is_empty() || folder.is_empty() && name == "/";
-            if is_itself && version.bytes == 0 || is_itself && entry.metadata().is_dir() && version.etag.is_none() {
-                return None;
+            // Of a bucket `/` is also what all names are told by that begin with it.
+            let is_itself =
+                name.is_empty() || folder.is_empty() && name == "/" && (has_folders || version.etag.is_some());
+            if is_itself {
+                if self.holds_content(folder, &version)? {
+                    found.push(TreeEntry { name: String::new(), version: None });
+                }
+                continue;
             }
             let tells = entry.metadata().is_file() && (version.etag.is_some() || version.modified.is_some());
-            let name = if is_itself { "" } else { name }.to_owned();
-            Some(TreeEntry { name, version: tells.then_some(version) })
-        });
-        Ok(entries.collect())
+            found.push(TreeEntry { name: name.to_owned(), version: tells.then_some(version) });
+        }
+        Ok(found)
+    }
+
+    /// Whether an object that stands for a folder holds anything. Listings of some services do not tell the length of such.
+    fn holds_content(&self, folder: &str, listed: &ObjectVersion) -> io::Result<bool> {
+        if listed.etag.as_deref().is_none_or(|etag| etag.trim_matches('"') == MARK_OF_NOTHING) {
+            return Ok(false);
+        }
+        if listed.bytes > 0 || folder.is_empty() {
+            return Ok(listed.bytes > 0);
+        }
+        match self.version(folder) {
+            Ok(version) => Ok(version.bytes > 0),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     /// Every object below a folder (empty for the whole, else with its `/`), by its name below it, in any order.
@@ -505,7 +529,7 @@ mod tests {
     #[test]
     fn a_name_that_would_be_taken_for_another_one_is_refused_and_told() {
         let tree = tree();
-        for name in ["x ", " x", "x\n", "x\u{a0}", "/x", "a//b", "a/./b", "../x", "a/..", "//"] {
+        for name in ["x ", " x", "x\n", "x\u{a0}", "/", "/x", "a//b", "a/./b", "../x", "a/..", "//"] {
             assert!(!is_tellable(name), "{name:?}");
             let kinds = [
                 tree.write(name, &mut &b"other"[..]).map_err(|error| error.kind()),

@@ -213,6 +213,45 @@ fn a_command_line_that_is_wrong_is_refused_in_words() {
 }
 
 #[test]
+fn what_was_asked_for_and_met_no_record_is_said() {
+    let room = Room::new(20);
+    let d = room.path("d");
+    let said = room.ok("asbackup", &["-n", "test", "-d", &d, "-B", "nothing,at all"]);
+    assert!(said.contains("20 records have none of the bins that were asked for"), "{said}");
+    let d = room.path("whole");
+    room.ok("asbackup", &["-n", "test", "-d", &d]);
+    let said = room.ok("asrestore", &["-d", &d, "-n", "test,bar", "-s", "demo,no such set", "-B", "n,nothing"]);
+    assert!(said.contains("note: no record that was read is of set `no such set`"), "{said}");
+    assert!(said.contains("note: no record that was read has a bin `nothing`") && !said.contains("`demo`"), "{said}");
+}
+
+#[test]
+fn a_backup_of_nothing_leaves_no_folder() {
+    let room = Room::new(1);
+    room.fails("asbackup", &["-n", "nobody", "-d", &room.path("new/folder")], "nobody");
+    assert!(!Path::new(&room.path("new")).exists());
+    fs::create_dir(room.path("old")).unwrap();
+    room.fails("asbackup", &["-n", "nobody", "-d", &room.path("old")], "nobody");
+    assert!(Path::new(&room.path("old")).exists(), "it was there before");
+}
+
+#[test]
+fn a_restore_without_a_file_of_the_run_is_incomplete() {
+    let room = Room::new(20);
+    let d = room.path("d");
+    room.ok("asbackup", &["-n", "test", "-d", &d]);
+    room.ok("asrestore", &["-d", &d, "-n", "test,bar"]);
+    let first = room.dir.path().join("d/test_00000.asb");
+    let text = fs::read_to_string(&first).unwrap().replacen("# first-file\n", "", 1);
+    fs::write(room.dir.path().join("d/test_00001.asb"), text).unwrap();
+    room.ok("asrestore", &["-d", &d, "-n", "test,bar"]);
+    fs::remove_file(first).unwrap();
+    room.fails("asrestore", &["-d", &d, "-n", "test,bar"], "those with the numbers 0 are not there");
+    // Named alone it is what there is to be.
+    room.ok("asrestore", &["-i", &room.path("d/test_00001.asb"), "-n", "test,bar"]);
+}
+
+#[test]
 fn a_limit_of_records_holds_whatever_is_said_of_parallel_scans() {
     let room = Room::new(300);
     let dir = room.path("files");

@@ -614,6 +614,17 @@ fn a_run_that_was_gone_on_with_is_one_run() {
 }
 
 #[test]
+fn sets_and_bins_that_no_record_has_are_said() {
+    let room = Room::new();
+    room.write("x.asb", file("n", true, [(1, 1), (2, 2)]));
+    let asked = json!({"sets": ["s", "none"], "bins": ["n", "nothing"]});
+    let (taken, heard) = room.try_back_up(&room.url("x.asb"), asked).unwrap();
+    assert!(taken.complete && heard.contains("no record that was read is of set `none`"), "{heard}");
+    assert!(heard.contains("no record that was read has a bin `nothing`"), "{heard}");
+    assert!(!heard.contains("`s`") && !heard.contains("`n`"), "{heard}");
+}
+
+#[test]
 fn a_routine_is_looked_at_backup_by_backup() {
     let room = Room::new();
     room.service("backup", BEGIN, "a", &[(1, 1)], "");

@@ -99,7 +99,7 @@ impl Context {
             self.out.json(outcome);
         } else {
             for problem in problems {
-                self.reporter.problem(problem);
+                self.reporter.problem_at_end(problem);
             }
             if !self.quiet {
                 self.out.text(&summary());

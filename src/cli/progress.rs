@@ -9,6 +9,7 @@ use crate::{
 use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
 use serde_json::json;
 use std::{
+    collections::BTreeSet,
     fmt::Write as _,
     io::IsTerminal,
     sync::{
@@ -72,7 +73,12 @@ pub struct Reporter {
     /// Milliseconds after `began` before which nothing is shown: spares most calls the lock.
     next_ms: AtomicU64,
     output_closed: Arc<AtomicBool>,
+    /// Problems that were told while it ran.
+    told: Mutex<BTreeSet<String>>,
 }
+
+/// So many problems are kept in mind.
+const MAX_TOLD: usize = 1000;
 
 impl Reporter {
     /// A reporter; `output_closed` stops the verb like a signal.
@@ -92,6 +98,7 @@ impl Reporter {
             stream: Mutex::new(None),
             next_ms: AtomicU64::new(0),
             output_closed,
+            told: Mutex::default(),
         }
     }
 
@@ -106,6 +113,13 @@ impl Reporter {
     pub fn detail(&self, text: &str) {
         if self.verbose && !self.json {
             self.bar.suspend(|| output::complain(&format!("rekeep: {text}")));
+        }
+    }
+
+    /// Tells of something that is missing in what was done, unless that was told when it came up.
+    pub fn problem_at_end(&self, text: &str) {
+        if !self.told.lock().unwrap_or_else(PoisonError::into_inner).contains(text) {
+            self.problem(text);
         }
     }
 
@@ -248,6 +262,12 @@ impl Progress for Reporter {
     }
 
     fn warning(&self, warning: &Warning) {
+        if warning.kind == WarningKind::Problem {
+            let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
+            if told.len() < MAX_TOLD {
+                told.insert(warning.words.clone());
+            }
+        }
         let text = advice::warning(warning);
         let line = if self.json {
             json!({ "event": "warning", "kind": warning.kind, "object": warning.object, "message": text }).to_string()
@@ -313,6 +333,19 @@ mod tests {
         assert_eq!(text, "1 000 records, 1.0 MiB, 102.4 KiB/s, 30.00 s left");
         let unknown = describe(5, 10, &Phase::default(), 10.0);
         assert!(!unknown.contains("left"), "{unknown}");
+    }
+
+    #[test]
+    fn a_problem_that_was_told_is_not_told_again_at_the_end() {
+        let reporter = Reporter::new(Mode::Nothing, true, Arc::default());
+        reporter.warning(&Warning::new(WarningKind::Note, "", "a"));
+        reporter.warning(&Warning::new(WarningKind::Problem, "slot", "b"));
+        let told = |text: &str| reporter.told.lock().unwrap().contains(text);
+        assert!(!told("a") && told("b"));
+        reporter.problem_at_end("b");
+        assert!(!told("c"));
+        reporter.problem_at_end("c");
+        assert!(told("c"));
     }
 
     #[test]

@@ -33,7 +33,7 @@ use crate::{
 use clap::{ArgAction, Parser};
 use jiff::{Timestamp, Zoned, civil, tz::TimeZone};
 use serde_json::json;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// What the names of backup files end in, and that of the file of what is finished.
 const SUFFIX: &str = ".asb";
@@ -348,11 +348,15 @@ pub(super) fn run(args: &BackupArgs, context: &Context) -> Result<bool, Failure>
         bandwidth: (args.nice > 0).then_some(args.nice << 20),
         ..CopyOptions::default()
     };
+    let mut made: Vec<&Path> = Vec::new();
     if let Some(directory) = args.directory.as_ref().filter(|_| !args.is_far()) {
+        made.extend(directory.ancestors().take_while(|path| !path.as_os_str().is_empty() && !path.exists()));
         std::fs::create_dir_all(directory)
             .map_err(|error| crate::cli::context::io_error("making", directory, error))?;
     }
     let outcome = copy(source.as_ref(), target.as_ref(), &how, &told).inspect_err(|_| {
+        // Folders that were made for nothing; one with anything in it stays.
+        made.iter().all(|folder| std::fs::remove_dir(folder).is_ok());
         if let Some(state) = how.state_file.as_ref().filter(|state| state.exists()) {
             complain(&format!("what is finished is noted; go on with --continue {}", state.display()));
         }

@@ -8,7 +8,7 @@ use super::{
     names::{Listed, gaps, resumption},
     options::PartOptions,
     place::Input,
-    rows::{Made, RowMaker},
+    rows::{Made, Met, RowMaker},
 };
 use crate::{
     connector::{
@@ -56,6 +56,7 @@ pub struct Gathered {
     firsts: Vec<First>,
     /// Files that were found in folders.
     listed: Vec<Listed>,
+    met: Met,
     no_bins: u64,
     monitors: u64,
 }
@@ -172,6 +173,7 @@ impl Gathered {
         self.missing.extend(other.missing);
         self.firsts.extend(other.firsts);
         self.listed.extend(other.listed);
+        self.met.join(&other.met);
         self.no_bins += other.no_bins;
         self.monitors += other.monitors;
         self.expiry(other.earliest_expiry);
@@ -186,6 +188,7 @@ impl Gathered {
     fn finish(&mut self, how: &How<'_>) -> Result<(), ConnectorError> {
         of_one_run(&mut self.firsts)?;
         self.missing.extend(what_is_not_there(how.inputs, &self.listed, how.part));
+        self.globals.notes.extend(self.met.unmet(how.part));
         if self.no_bins > 0 {
             self.missing.push(format!(
                 "{} records have no bins: they were written without them, and are not taken over",
@@ -341,6 +344,7 @@ impl<'a> Worker<'a> {
             let sorted = sorter.finish().map_err(|source| self.failed(source))?;
             self.gathered.sorted.insert(name, (sorted, records, bytes));
         }
+        self.gathered.met = self.rows.met().clone();
         Ok(self.gathered)
     }
 }

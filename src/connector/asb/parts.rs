@@ -8,7 +8,7 @@ use super::{
     globals::Globals,
     options::PartOptions,
     place::Input,
-    rows::{Made, RowMaker},
+    rows::{Made, Met, RowMaker},
 };
 use crate::{
     connector::{ConnectorError, SourceCollection, Unordered, shared::shapes::Shapes},
@@ -35,6 +35,7 @@ struct Told {
     notes: Vec<String>,
     missing: Vec<String>,
     no_bins: u64,
+    met: Met,
 }
 
 impl FileParts {
@@ -110,7 +111,9 @@ impl FileParts {
         if told.no_bins > 0 {
             missing.push(format!("{} records have no bins: they were written without them", told.no_bins));
         }
-        (told.notes.clone(), missing)
+        let mut notes = told.notes.clone();
+        notes.extend(told.met.unmet(&self.part));
+        (notes, missing)
     }
 }
 
@@ -195,6 +198,7 @@ impl FileStream {
         self.ended = true;
         let mut told = self.told.lock().unwrap_or_else(PoisonError::into_inner);
         told.missing.append(&mut self.file.missing);
+        told.met.join(self.rows.met());
         // What was said of the head is known already.
         let known: Vec<String> = told.notes.clone();
         told.notes.extend(self.file.globals.notes.drain(..).filter(|note| !known.contains(note)));

@@ -16,8 +16,51 @@ pub struct RowMaker {
     sets: Vec<Vec<u8>>,
     bins: Vec<Vec<u8>>,
     no_records: bool,
+    met: Met,
     names: Vec<u8>,
     value: Vec<u8>,
+}
+
+/// Which of the sets and bins that were asked for some record has, in the order in which they were.
+#[derive(Debug, Clone, Default)]
+pub struct Met {
+    sets: Vec<bool>,
+    bins: Vec<bool>,
+}
+
+impl Met {
+    fn mark(met: &mut Vec<bool>, at: usize) {
+        if met.len() <= at {
+            met.resize(at + 1, false);
+        }
+        met[at] = true;
+    }
+
+    /// Adds what others met.
+    pub fn join(&mut self, other: &Self) {
+        for (own, other) in [(&mut self.sets, &other.sets), (&mut self.bins, &other.bins)] {
+            for at in (0..other.len()).filter(|at| other[*at]) {
+                Self::mark(own, at);
+            }
+        }
+    }
+
+    /// What no record has of what was asked for, in words.
+    #[must_use]
+    pub fn unmet(&self, part: &PartOptions) -> Vec<String> {
+        if part.no_records {
+            return Vec::new();
+        }
+        let unmet = |names: &[String], met: &[bool]| -> Vec<String> {
+            let is_unmet = |at: &usize| !met.get(*at).copied().unwrap_or_default();
+            (0..names.len()).filter(is_unmet).map(|at| names[at].clone()).collect()
+        };
+        let sets =
+            unmet(&part.sets, &self.sets).into_iter().map(|set| format!("no record that was read is of set `{set}`"));
+        let bins =
+            unmet(&part.bins, &self.bins).into_iter().map(|bin| format!("no record that was read has a bin `{bin}`"));
+        sets.chain(bins).collect()
+    }
 }
 
 /// A record as a row.
@@ -58,18 +101,34 @@ impl RowMaker {
         Self { sets: bytes(&part.sets), bins: bytes(&part.bins), no_records: part.no_records, ..Self::default() }
     }
 
+    /// What was met of what was asked for.
+    #[must_use]
+    pub const fn met(&self) -> &Met {
+        &self.met
+    }
+
     /// Makes the row of a record.
     pub fn make<'a>(&'a mut self, record: &'a mut Record) -> Made<'a> {
         if record.set() == MONITOR_SET {
             return Made::Monitor;
         }
-        if self.no_records || !self.sets.is_empty() && !self.sets.iter().any(|set| set == record.set()) {
+        if self.no_records {
             return Made::Unwanted;
+        }
+        if !self.sets.is_empty() {
+            let Some(at) = self.sets.iter().position(|set| set == record.set()) else { return Made::Unwanted };
+            Met::mark(&mut self.met.sets, at);
         }
         if let Err(name) = record.sort() {
             return Made::Twice(name);
         }
         let wanted = &self.bins;
+        if !wanted.is_empty() && (self.met.bins.len() < wanted.len() || self.met.bins.contains(&false)) {
+            for bin in record.bins().filter(|bin| bin.particle != 0) {
+                let at = wanted.iter().position(|name| name == bin.name);
+                at.into_iter().for_each(|at| Met::mark(&mut self.met.bins, at));
+            }
+        }
         // A bin without a value is none.
         let bins = record
             .bins()

@@ -167,7 +167,7 @@ impl AsbTarget {
 pub(super) fn files_stand(object: String) -> ConnectorError {
     ConnectorError::Unwritable {
         object,
-        reason: "there are backup files already, and they can only be replaced as a whole, or left: then choose another place"
+        reason: "there are backup files already, and new ones are not put among them: name another place, or have those replaced"
             .to_owned(),
     }
     .with([Remedy::OverwriteAll])
@@ -232,6 +232,7 @@ impl Target for AsbTarget {
             done: Vec::new(),
             missing: Vec::new(),
             made: BTreeMap::new(),
+            without_bins: 0,
             opened: vec![false; plan.collections.len()],
             stop: Arc::clone(&self.stop),
         }))
@@ -269,6 +270,8 @@ struct AsbWriting {
     missing: Vec<String>,
     /// What stands beside the records, by kind.
     made: BTreeMap<&'static str, u64>,
+    /// Records that were written and had none.
+    without_bins: u64,
     opened: Vec<bool>,
     stop: Arc<AtomicBool>,
 }
@@ -576,6 +579,13 @@ impl TargetSession for AsbWriting {
         if self.write.lossy_ok {
             notes = missing.drain(..).map(|text| format!("left out: {text}")).collect();
         }
+        if self.without_bins > 0 {
+            notes.push(format!(
+                "{} records have none of the bins that were asked for: they are written without bins, and no restore takes them \
+                 over",
+                self.without_bins
+            ));
+        }
         Ok(TargetEnd { missing, notes, made: std::mem::take(&mut self.made) })
     }
 }
@@ -657,6 +667,7 @@ impl AsbWriter<'_> {
         if bins.is_empty() && !part.bins.is_empty() {
             return Ok(Put::Skipped);
         }
+        let has_bins = !bins.is_empty();
         let record = RecordParts {
             namespace: self.collection.name.as_bytes(),
             set: row.meta.set,
@@ -670,6 +681,7 @@ impl AsbWriter<'_> {
             return Ok(Put::Lost(why));
         }
         file.hand_on(PIECE_BYTES).map_err(self.session.failed("write"))?;
+        self.session.without_bins += u64::from(!has_bins);
         Ok(Put::Written)
     }
 

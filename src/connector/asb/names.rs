@@ -189,7 +189,7 @@ fn groups(listed: &[Listed]) -> BTreeMap<Group<'_>, Numbers<'_>> {
     for (file, (stem, digits, again)) in of_records() {
         let is_short = !digits.starts_with('0');
         let group = if padded.contains(&(stem, again)) {
-            if !is_padded(digits) && !(is_short && digits.len() >= 5) {
+            if !(is_padded(digits) || is_short && digits.len() >= 5) {
                 continue;
             }
             (Numbering::Padded, stem, again)

@@ -125,8 +125,9 @@ impl RowMaker {
         let wanted = &self.bins;
         if !wanted.is_empty() && (self.met.bins.len() < wanted.len() || self.met.bins.contains(&false)) {
             for bin in record.bins().filter(|bin| bin.particle != 0) {
-                let at = wanted.iter().position(|name| name == bin.name);
-                at.into_iter().for_each(|at| Met::mark(&mut self.met.bins, at));
+                if let Some(at) = wanted.iter().position(|name| name == bin.name) {
+                    Met::mark(&mut self.met.bins, at);
+                }
             }
         }
         // A bin without a value is none.

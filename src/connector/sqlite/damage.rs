@@ -81,7 +81,9 @@ impl Branches<'_> {
             self.found.push(at);
         } else if let Some(children) = children(&page, at).filter(|_| height > 1) {
             drop(page);
-            children.into_iter().for_each(|child| self.visit(child, height - 1));
+            for child in children {
+                self.visit(child, height - 1);
+            }
         }
     }
 }

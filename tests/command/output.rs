@@ -149,12 +149,7 @@ fn a_reader_who_leaves_early_ends_the_command_quietly() {
     let world = World::new();
     many_rows(&world, "a.db", 60_000);
     world.backup(&["sqlite:a.db"]);
-    for args in [
-        &["ls", "latest", "t"][..],
-        &["--json", "ls", "latest", "t"],
-        &["restore", "latest", "jsonl:-"],
-        &["find", "*"],
-    ] {
+    for args in [&["ls", "latest", "t"][..], &["--json", "ls", "latest", "t"], &["find", "*"]] {
         let mut child = world.command(args).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
         let mut lines = BufReader::new(child.stdout.take().unwrap());
         let mut line = String::new();
@@ -257,6 +252,17 @@ fn where_a_result_cannot_be_written_it_is_said_that_the_command_ran() {
     ran(&["ls", "latest"]).fails(1, &["standard output", "ran to its end"]);
     ran(&["forget", "latest", "--force"]).fails(1, &["standard output", "ran to its end"]);
     assert_eq!(world.snapshots().len(), 0);
+}
+
+#[test]
+fn a_restore_whose_reader_goes_away_did_not_restore() {
+    let world = World::new();
+    many_rows(&world, "a.db", 5);
+    world.backup(&["sqlite:a.db"]);
+    for args in [&["restore", "latest", "jsonl:-"][..], &["--json", "restore", "latest", "jsonl:-"]] {
+        let ran: Ran = world.command(args).stdout(closed()).output().unwrap().into();
+        ran.fails(1, &["standard output", "not the whole snapshot"]);
+    }
 }
 
 /// What is shown only once, and to nobody, is a failure that says what there is and how to get another.

@@ -189,6 +189,9 @@ const fn kept(leaves: Leaves) -> &'static str {
 
 const KEPT_ALL: &str = "the repository and the target are as they were";
 
+const CLOSED: &str = "whoever read standard output went away before the last record: what was read is not the whole snapshot; the \
+                      repository is as it was";
+
 pub(super) fn run(args: &RestoreArgs, context: &Context) -> Result<Status, Failure> {
     let url = args.atlas.url(args.target.as_deref())?.unwrap_or_default();
     if !args.hooks.is_given() {
@@ -249,8 +252,8 @@ fn work(
     };
     let TargetAbilities { to_stdout, all_or_nothing, leaves, .. } = target.abilities();
     let outcome = match restore(&repo, &snapshot, target.as_ref(), &options, &context.reporter) {
-        // The reader of the records went away: nothing is left to do for him.
-        Err(error) if to_stdout && is_broken_pipe(&error) => return Ok(Status::Done),
+        // Whoever asks only this command whether it ended well must not take for whole what the reader got of it.
+        Err(error) if to_stdout && is_broken_pipe(&error) => return Err(error).kept(CLOSED),
         Err(error) if error.is_partly_done() => return Err(error).kept(kept(leaves)),
         Err(error) if all_or_nothing => return Err(error).kept(KEPT_ALL),
         outcome => outcome?,

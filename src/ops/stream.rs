@@ -503,11 +503,21 @@ fn is_superseded(parent: &Snapshot, next: &Manifest, repo: &Repository) -> bool 
         };
         new.is_some_and(reaches)
     };
+    // A moment is seen where all collections reach back to it: one that began since must reach to the first that is seen here.
+    let is_known = |new: &Collection| parent.collections.iter().any(|old| old.name == new.name);
+    let never_whole = !parent.content.complete && parent.collections.iter().all(|old| old.journal.is_none());
+    let first =
+        parent.collections.iter().map(|old| old.journal.as_ref().map_or(parent.content.end, |it| it.from)).max();
+    let hides_nothing = |new: &Collection| {
+        let from = new.journal.as_ref().map(|it| it.from);
+        never_whole || from.zip(first).is_some_and(|(from, first)| from <= first)
+    };
     parent.content.kind == Kind::Journal
         && parent.tags.is_empty()
         && !parent.is_protected_at(repo.clock().now())
         && repo.role().has(Capability::Prune)
         && parent.collections.iter().all(shows)
+        && next.collections.iter().filter(|new| !is_known(new)).all(hides_nothing)
 }
 
 /// The snapshot to go on from; the session relies on all of it.

@@ -224,6 +224,33 @@ fn what_is_held_or_tagged_is_not_superseded() {
     assert!(river.repo.snapshots().unwrap().iter().any(|s| s.id == held.id));
 }
 
+/// A moment is seen where all collections reach back to it.
+#[test]
+fn a_collection_that_begins_hides_no_moment_before_it() {
+    let mut river = River::of(sample(3, 5, 50), true);
+    river.options.supersede = true;
+    for text in ["1", "2", "3"] {
+        river.put(b"a", Rec::text(text));
+    }
+    let old = river.commit();
+    let first = river.past.clone();
+    river.collections.push(StreamCollection { name: "new".to_owned(), ..river.collections[0].clone() });
+    river.put(b"a", Rec::text("4"));
+    let next = river.commit();
+    assert!(next.collections.len() == 2 && next.collections.iter().all(|it| it.journal.is_some()));
+    let all = river.repo.snapshots().unwrap();
+    assert!(all.iter().any(|it| it.id == old.id), "it alone shows what was before");
+    for &time in first.keys() {
+        let seen = River::at(&river.repo, time);
+        let found = restored(&river.repo, &seen);
+        assert_eq!(found["c"].records, river.state(time)["c"].records, "at {time}");
+    }
+    // From there on the newest shows all that the one before it did.
+    river.put(b"a", Rec::text("5"));
+    river.commit();
+    assert!(river.repo.snapshots().unwrap().iter().all(|it| it.id != next.id));
+}
+
 #[test]
 fn a_stream_without_a_backup_below_is_exact_from_its_first_whole_commit() {
     let mut river = River::of(sample(4, 0, 0), false);

@@ -116,11 +116,14 @@ fn damaged_changes_are_named_and_the_others_kept() {
     assert_eq!((&ran.json()["changes"], &ran.json()["lost"]), (&3.into(), &1.into()));
     // One without a head is named, and the others are read; without any other there is nothing to read.
     fs::write(&path, "").unwrap();
-    fs::write(world.path("xdr/0_test_7.asbx"), "ASB").unwrap();
+    fs::write(world.path("xdr/0_test_3.asbx"), "ASB").unwrap();
     let ran = world.run(&["--json", "capture", "asbx:xdr"]).fails(3, &[]);
     let said = ran.json()["problems"].to_string();
-    assert!(said.contains("0_test_1.asbx") && said.contains("0_test_7.asbx"), "{said}");
+    assert!(said.contains("0_test_1.asbx") && said.contains("0_test_3.asbx"), "{said}");
     assert_eq!(ran.json()["lost"], 2);
+    fs::rename(world.path("xdr/0_test_3.asbx"), world.path("xdr/0_test_4.asbx")).unwrap();
+    let ran = world.run(&["--json", "capture", "asbx:xdr"]).fails(3, &[]);
+    assert!(ran.json()["problems"].to_string().contains("file 3 is not there"), "{ran:?}");
     fs::remove_file(world.path("xdr/1_test_2.asbx")).unwrap();
     world.run(&["capture", "asbx:xdr"]).fails(1, &["0_test_1.asbx cannot be read"]);
     world.run(&["capture", "asbx:nowhere"]).fails(1, &["nowhere"]);

@@ -20,6 +20,7 @@ use std::{
 struct AsbxFile {
     found: Found,
     worker: String,
+    namespace: String,
     number: u64,
     is_replayed: bool,
     /// From when times to live count; of each version's own time where that is later.
@@ -31,14 +32,15 @@ impl AsbxFile {
         let stem = found.name.strip_suffix(SUFFIX)?;
         let (rest, number) = stem.rsplit_once('_')?;
         let number = number.parse().ok()?;
-        let worker = rest.split('_').next().unwrap_or_default().to_owned();
+        let (worker, namespace) = rest.split_once('_').unwrap_or((rest, ""));
+        let (worker, namespace) = (worker.to_owned(), namespace.to_owned());
         let shipped = match found.written {
             _ if is_replayed => Timestamp::default(),
             Some(written) => Timestamp::from_millis(written),
             // Later rather than earlier: nothing expires that lives.
             None => SystemClock.now(),
         };
-        Some(Self { found: found.clone(), worker, number, is_replayed, shipped })
+        Some(Self { found: found.clone(), worker, namespace, number, is_replayed, shipped })
     }
 }
 
@@ -75,6 +77,41 @@ fn files(place: &AsbxPlace) -> Result<Vec<AsbxFile>, ConnectorError> {
         return Err(ConnectorError::Unreadable { object: place.show(), reason });
     }
     Ok(all)
+}
+
+/// What the numbers of the files say of others: all workers of a backup count together, from 1.
+fn misnumbered(place: &AsbxPlace, files: &[AsbxFile]) -> Vec<String> {
+    let mut backups: BTreeMap<(bool, &str), Vec<&AsbxFile>> = BTreeMap::new();
+    for file in files {
+        backups.entry((file.is_replayed, &file.namespace)).or_default().push(file);
+    }
+    let mut words = Vec::new();
+    for ((_, namespace), mut files) in backups {
+        files.sort_by_key(|file| file.number);
+        let mut before: Option<&AsbxFile> = None;
+        for file in files {
+            let next = before.map_or(1, |before| before.number.saturating_add(1));
+            let missing = next..file.number;
+            if let Some(twin) = before.filter(|before| before.number == file.number) {
+                words.push(format!(
+                    "{} and {} have the same number: the folder holds files of two backups, or a copy of one",
+                    place.object(&twin.found.name),
+                    file.found.name
+                ));
+            } else if !missing.is_empty() {
+                let which = match missing.end - missing.start {
+                    1 => format!("file {} is", missing.start),
+                    _ => format!("files {} to {} are", missing.start, missing.end - 1),
+                };
+                words.push(format!(
+                    "{}: {which} not there of namespace {namespace}: what was shipped into them is missing",
+                    place.show()
+                ));
+            }
+            before = Some(file);
+        }
+    }
+    words
 }
 
 /// When the last of them was written, unless it is not known of one; of what was replayed its versions say it.
@@ -172,8 +209,12 @@ impl AsbxFolder {
     /// [`ConnectorError`] if there is no such file.
     pub fn open(place: AsbxPlace) -> Result<Self, ConnectorError> {
         let mut collections: Vec<SourceCollection> = Vec::new();
-        let (mut good, mut lost, mut lost_count, mut first) = (Vec::new(), Vec::new(), 0, None);
-        for file in files(&place)? {
+        let (mut good, mut first) = (Vec::new(), None);
+        let files = files(&place)?;
+        let mut lost = misnumbered(&place, &files);
+        let mut lost_count = lost.len() as u64;
+        lost.truncate(MAX_NAMED);
+        for file in files {
             let namespace = match AsbxChanges::open(&place, &file) {
                 Ok(changes) => changes.namespace(),
                 Err(error @ ConnectorError::Unreadable { .. }) => {
@@ -261,6 +302,29 @@ mod tests {
         assert_eq!(names, ["0_ns_1", "1_ns_10", "2_ns_21", "0_ns_2", "1_ns_12", "0_ns_30"]);
         fs::write(dir.path().join("odd.asbx"), "").unwrap();
         assert!(files(&place).is_err());
+    }
+
+    #[test]
+    fn a_number_that_is_missing_or_doubled_is_named() {
+        let dir = tempfile::tempdir().unwrap();
+        let place = AsbxPlace::Here(dir.path().to_owned());
+        let of = |names: &[&str]| {
+            for entry in fs::read_dir(dir.path()).unwrap() {
+                fs::remove_file(entry.unwrap().path()).unwrap();
+            }
+            for name in names {
+                fs::write(dir.path().join(format!("{name}.asbx")), "").unwrap();
+            }
+            misnumbered(&place, &files(&place).unwrap())
+        };
+        assert!(of(&["0_ns_1", "1_ns_2", "0_ns_3", "0_a_b_1", "1_a_b_2"]).is_empty());
+        let words = of(&["0_ns_1", "1_ns_3", "0_ns_7", "0_a_b_2"]);
+        assert_eq!(words.len(), 3, "{words:?}");
+        assert!(words[0].contains("file 1 is not there of namespace a_b"), "{words:?}");
+        assert!(words[1].contains("file 2 is not") && words[2].contains("files 4 to 6 are not"), "{words:?}");
+        let words = of(&["0_ns_1", "1_ns_1", "1_ns_2"]);
+        assert!(words.len() == 1 && words[0].contains("0_ns_1.asbx and 1_ns_1.asbx"), "{words:?}");
+        assert_eq!(of(&["0_ns_18446744073709551615"]).len(), 1);
     }
 
     #[test]

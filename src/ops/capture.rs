@@ -13,7 +13,7 @@ use super::{
 };
 use crate::{
     connector::{ChangeFeed, Identity, Scope},
-    record::{ChangeBatch, Timestamp},
+    record::{ChangeBatch, Clock as _, SystemClock, Timestamp},
     repo::{Repository, SnapshotId, carried::Carried, manifest::SourceId},
 };
 use serde::Serialize;
@@ -37,6 +37,8 @@ pub struct CaptureOutcome {
     pub deletions: u64,
     /// Of those, changes that were stamped before an older one of their record, and got its time.
     pub lifted: u64,
+    /// Of those, changes that were stamped in the future, and got the time at which they came.
+    pub ahead: u64,
     /// Changes that could not be read or kept.
     pub lost: u64,
     /// Some of those, in words.
@@ -57,13 +59,14 @@ const MAX_PROBLEMS: usize = 100;
 impl CaptureOutcome {
     /// Counts a commit.
     pub(in crate::ops) fn add(&mut self, commit: &StreamCommit) {
-        let StreamCounts { changes, deletions, refused, problems, lifted } = &commit.counts;
+        let StreamCounts { changes, deletions, refused, problems, lifted, ahead } = &commit.counts;
         self.snapshot = Some(commit.id);
         self.end = Some(commit.end);
         self.commits += 1;
         self.changes += changes - refused;
         self.deletions += deletions;
         self.lifted += lifted;
+        self.ahead += ahead;
         self.lost += refused;
         self.bytes_added += commit.bytes_added;
         self.problems.extend(problems.iter().cloned());
@@ -120,6 +123,9 @@ pub fn capture_files(
         .collect();
     progress.phase(&Phase::new(PhaseKind::Reading, 0, 0));
     let mut writer = StreamWriter::begin(repo, source, &collections, options, progress)?;
+    // What was replayed does not say when it came.
+    let came = feed.until().filter(|until| *until != Timestamp::default());
+    writer.believe_no_later(SystemClock.now(), came);
     match read_all(feed, &mut writer, progress) {
         Ok(()) => {}
         Err(error) => {

@@ -13,7 +13,7 @@ pub use narrow::{Narrow, Within, one_source, sources};
 pub use newest::newest_of_each;
 pub use spec::{SnapshotSpec, parse_time};
 
-pub(in crate::ops) use ahead::{newest, newest_first};
+pub(in crate::ops) use ahead::{latest_of, newest, newest_first};
 
 use super::{OpsError, Progress};
 use crate::{

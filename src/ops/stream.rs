@@ -3,7 +3,7 @@
 mod compact;
 mod sort;
 
-use super::{OpsError, Progress, given_up::give_up, progress::tell_news, prune::Layers};
+use super::{OpsError, Progress, given_up::give_up, progress::tell_news, prune::Layers, select::latest_of};
 use crate::{
     layer::{JournalWriter, Layer, LayerContext, LayerError, Stack},
     record::{ChangeBatch, KeyCodec, Timestamp},
@@ -21,7 +21,7 @@ use std::{
     time::Instant,
 };
 
-pub use sort::Arrival;
+pub use sort::{Arrival, Present};
 
 /// Whose changes they are.
 #[derive(Debug, Clone)]
@@ -101,6 +101,8 @@ pub struct StreamCounts {
     pub problems: Vec<String>,
     /// Changes whose time was before that of an older one of their record: they got its time.
     pub lifted: u64,
+    /// Changes that were stamped in the future: they got the time at which they came.
+    pub ahead: u64,
 }
 
 /// How a commit ends.
@@ -147,6 +149,7 @@ pub struct StreamWriter<'a> {
     collections: Vec<Growing>,
     counts: StreamCounts,
     newest: u64,
+    present: Option<Present>,
     began: Instant,
 }
 
@@ -212,6 +215,7 @@ impl<'a> StreamWriter<'a> {
             is_all: false,
             counts: StreamCounts::default(),
             newest: 0,
+            present: None,
             began: Instant::now(),
         })
     }
@@ -232,6 +236,14 @@ impl<'a> StreamWriter<'a> {
     /// Says what is needed beside the collections.
     pub fn set_attributes(&mut self, attributes: Json) {
         self.attributes = attributes;
+    }
+
+    /// Says what time it is: a change that is stamped later than clocks may differ was made under a wrong one, and gets the time
+    /// by which all came. It would carry the whole stream into the future.
+    pub fn believe_no_later(&mut self, now: Timestamp, came: Option<Timestamp>) {
+        let millis = |time: Timestamp| u64::try_from(time.as_millis()).unwrap_or_default();
+        let came = came.map_or(now, |came| came.min(now));
+        self.present = Some(Present { latest: millis(latest_of(now)), instead: millis(came) });
     }
 
     /// Changes that are not kept.
@@ -305,8 +317,9 @@ impl<'a> StreamWriter<'a> {
         }
         let threshold = self.parent.as_ref().map_or(0, |parent| parent.content.end.as_millis().max(0) as u64);
         let known = growing.known.as_ref().filter(|stack| !stack.layers().is_empty());
-        let sorted = sort::sort(changes, known, threshold, self.options.arrival)?;
+        let sorted = sort::sort(changes, known, threshold, self.options.arrival, self.present)?;
         self.counts.lifted += sorted.lifted;
+        self.counts.ahead += sorted.ahead;
         let mut writer = self.session.writer();
         let mut journal = JournalWriter::new(&self.context);
         for (index, time) in &sorted.order {

@@ -130,12 +130,56 @@ fn damaged_changes_are_named_and_the_others_kept() {
     world.run(&["capture", "sqlite:x.db"]).fails(2, &["gives no changes"]);
 }
 
+/// Shipped by a node whose clock was set wrong: it carries nothing else into the future, and is overwritten like others.
+#[test]
+fn a_change_that_is_stamped_in_the_future_gets_the_time_at_which_it_came() {
+    /// 2200-01-01T00:00:00Z.
+    const WRONG: u64 = 7_258_118_400_000 - BEGIN;
+    let world = World::new();
+    fs::create_dir(world.path("first")).unwrap();
+    let mut file = File::create(world.path("first/0_test_1.asbx")).unwrap();
+    put_head(&mut file, 1, b"test").unwrap();
+    let digest = Digest([1; 20]);
+    let bins = [(b"a".as_slice(), 3, b"lives".as_slice())];
+    let living = Change::Put { generation: 1, left: Some(86_400), bins: &bins };
+    put_change(&mut file, &digest.0, &body_of(b"test", &digest, b"s", None, BEGIN, &living)).unwrap();
+    change(&mut file, 2, 3, WRONG, Some("wrong"));
+    change(&mut file, 2, 4, WRONG + 5, Some("later"));
+    change(&mut file, 3, 1, 500, Some("goes"));
+    change(&mut file, 3, 1, WRONG, None);
+    drop(file);
+    written(&world, "first", 1000);
+    let captured = world.json(&["capture", "asbx:first", "--source-name", "s"]);
+    assert_eq!((&captured["end"], &captured["ahead"]), (&(BEGIN + 1000).into(), &3.into()), "{captured}");
+    let shows = |to: &str, there: &[&str]| {
+        world.ok(&["restore", "latest", &format!("jsonl:{to}")]);
+        let text = fs::read_to_string(world.path(to)).unwrap();
+        for word in ["lives", "wrong", "later", "right", "goes"] {
+            assert_eq!(text.contains(word), there.contains(&word), "{to}: {text}");
+        }
+    };
+    shows("1.jsonl", &["lives", "later"]);
+    fs::create_dir(world.path("second")).unwrap();
+    let mut file = File::create(world.path("second/0_test_1.asbx")).unwrap();
+    put_head(&mut file, 1, b"test").unwrap();
+    change(&mut file, 2, 5, 3000, Some("right"));
+    drop(file);
+    written(&world, "second", 5000);
+    let captured = world.json(&["capture", "asbx:second", "--source-name", "s"]);
+    assert_eq!((&captured["end"], &captured["ahead"]), (&(BEGIN + 5000).into(), &0.into()), "{captured}");
+    shows("2.jsonl", &["lives", "right"]);
+    // What comes again is no later for that.
+    world.ok(&["capture", "asbx:first", "--source-name", "s"]);
+    shows("3.jsonl", &["lives", "right"]);
+}
+
 #[test]
 fn storage_alone_answers_for_every_moment_of_a_stream() {
-    /// 2200-01-01T00:00:00Z: after the end of whatever is captured before.
-    const LATER: u64 = 7_258_118_400_000 - BEGIN;
+    /// After the end of what is captured before.
+    const LATER: u64 = 60_000;
     let world = World::new();
     changes(&world, "xdr");
+    written(&world, "xdr", 1000);
     world.ok(&["capture", "asbx:xdr"]);
     let mut third = File::create(world.path("xdr/0_test_3.asbx")).unwrap();
     put_head(&mut third, 3, b"test").unwrap();
@@ -148,7 +192,7 @@ fn storage_alone_answers_for_every_moment_of_a_stream() {
     forget();
     let key = format!("digest:{}", data_encoding::HEXLOWER.encode(&[1; 20]));
     let within =
-        ["history", "--from", "2200-01-01T00:00:00.001Z", "--to", "2200-01-01T00:00:01Z", "test", key.as_str()];
+        ["history", "--from", "2026-01-01T00:01:00.001Z", "--to", "2026-01-01T00:01:01Z", "test", key.as_str()];
     let shown = world.json(&within);
     let values: Vec<&str> =
         shown["versions"].as_array().unwrap().iter().filter_map(|it| it["value"]["a"].as_str()).collect();
@@ -156,7 +200,7 @@ fn storage_alone_answers_for_every_moment_of_a_stream() {
     assert!(!values.contains(&"one") && !values.contains(&"two"), "{shown}");
     for (moment, word) in [("00.006", Some("three")), ("00.007", Some("four")), ("02", None)] {
         forget();
-        let (at, to) = (format!("@2200-01-01T00:00:{moment}Z"), format!("{moment}.jsonl"));
+        let (at, to) = (format!("@2026-01-01T00:01:{moment}Z"), format!("{moment}.jsonl"));
         world.ok(&["restore", &at, &format!("jsonl:{to}")]);
         let text = fs::read_to_string(world.path(&to)).unwrap();
         for other in ["one", "two", "three", "four"] {

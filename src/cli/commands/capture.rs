@@ -163,6 +163,13 @@ fn summary(outcome: &CaptureOutcome) -> String {
             show_count(outcome.lifted)
         );
     }
+    if outcome.ahead > 0 {
+        let _ = writeln!(
+            text,
+            "clocks   {} were stamped in the future, and got the time at which they came",
+            show_count(outcome.ahead)
+        );
+    }
     if outcome.lost > 0 {
         let _ = writeln!(text, "missing  {} could not be read or kept", show_count(outcome.lost));
     }

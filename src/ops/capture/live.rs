@@ -12,7 +12,7 @@ use crate::{
         stream::{StreamCollection, StreamCommit, StreamEnd, StreamOptions, StreamSource, StreamWriter},
         tag::check_tags,
     },
-    record::{KeyCodec, Timestamp},
+    record::{Clock as _, KeyCodec, SystemClock, Timestamp},
     repo::{By, Repository, Snapshot, manifest::Kind},
     report::WarningKind,
 };
@@ -363,6 +363,7 @@ impl Live<'_> {
             attributes[STATE] = json!({ "shipped_by": by.as_millis() });
         }
         writer.set_attributes(attributes);
+        writer.believe_no_later(SystemClock.now(), None);
         if let Some(taken) = taken
             && let Err(error) = writer.write(0, &taken.batch)
         {

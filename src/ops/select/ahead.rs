@@ -15,7 +15,13 @@ const SLACK_MILLIS: i64 = 5 * 60 * 1000;
 /// Whether a time lies in the future, by more than clocks may differ.
 #[must_use]
 pub const fn is_ahead(end: Timestamp, now: Timestamp) -> bool {
-    end.as_millis() > now.as_millis().saturating_add(SLACK_MILLIS)
+    end.as_millis() > latest_of(now).as_millis()
+}
+
+/// The latest that a clock that is right tells.
+#[must_use]
+pub(in crate::ops) const fn latest_of(now: Timestamp) -> Timestamp {
+    Timestamp::from_millis(now.as_millis().saturating_add(SLACK_MILLIS))
 }
 
 /// A warning of a snapshot that ends in the future.

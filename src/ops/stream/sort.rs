@@ -26,6 +26,36 @@ pub(super) struct Sorted {
     pub order: Vec<(usize, VersionTime)>,
     /// How many got another time than they came with.
     pub lifted: u64,
+    /// How many were stamped in the future.
+    pub ahead: u64,
+}
+
+/// The present: what is stamped later was made under a wrong clock.
+#[derive(Debug, Clone, Copy)]
+pub struct Present {
+    /// No clock that is right tells more.
+    pub latest: u64,
+    /// The time that is given to what tells more.
+    pub instead: u64,
+}
+
+impl Present {
+    /// Where a change that is stamped in the future stands, beside the newest version of its record: in the order of generations.
+    fn place(self, own: VersionTime, before: Option<VersionTime>) -> VersionTime {
+        let now = VersionTime { millis: self.instead, order: own.order };
+        let Some(before) = before else { return now };
+        let ahead = (own.order >> 1).wrapping_sub(before.order >> 1) as u16;
+        match ahead {
+            // It comes again.
+            _ if own.order == before.order => before,
+            // A deletion may not tell its generation.
+            0x8000.. if own.order > 1 => {
+                VersionTime { millis: before.millis, order: own.order.min(before.order.saturating_sub(1)) }
+            }
+            _ if now > before => now,
+            _ => VersionTime { millis: before.millis, order: own.order.max(before.order.saturating_add(1)) },
+        }
+    }
 }
 
 /// Sorts changes. `known` are the journals before, of which only changes made at `threshold` or before can contradict one.
@@ -34,10 +64,14 @@ pub(super) fn sort(
     known: Option<&Stack>,
     threshold: u64,
     arrival: Arrival,
+    present: Option<Present>,
 ) -> Result<Sorted, LayerError> {
     let by_key = changes.by_key();
     let records: Vec<&[usize]> = by_key.chunk_by(|a, b| changes.row(*a).key == changes.row(*b).key).collect();
-    let may_be_old = |record: &&&[usize]| record.iter().any(|change| changes.time(*change).time.millis <= threshold);
+    let is_ahead = |millis: u64| present.filter(|present| millis > present.latest);
+    let is_to_be_looked_up = |millis: u64| millis <= threshold || is_ahead(millis).is_some();
+    let may_be_old =
+        |record: &&&[usize]| record.iter().any(|change| is_to_be_looked_up(changes.time(*change).time.millis));
     let keys: Vec<&[u8]> = match known {
         Some(_) => records.iter().filter(may_be_old).map(|record| changes.row(record[0]).key).collect(),
         None => Vec::new(),
@@ -53,11 +87,15 @@ pub(super) fn sort(
         (Some(known), Arrival::Ordered | Arrival::Generations) => held(changes, known, &records, &newest)?,
         _ => HashSet::new(),
     };
-    let mut sorted = Sorted { order: Vec::with_capacity(changes.len()), lifted: 0 };
+    let mut sorted = Sorted { order: Vec::with_capacity(changes.len()), lifted: 0, ahead: 0 };
     for (record, mut before) in records.into_iter().zip(newest) {
         let first = sorted.order.len();
         for &change in record {
-            let own = changes.time(change);
+            let mut own = changes.time(change);
+            if let Some(present) = is_ahead(own.time.millis) {
+                own.time = present.place(own.time, before);
+                sorted.ahead += 1;
+            }
             let later = before.filter(|before| own.time < *before && is_later(own, *before, arrival));
             // What is known already under its own time comes again.
             let comes_again = |time| sorted.order[first..].iter().any(|(_, other)| *other == time);

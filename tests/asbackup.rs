@@ -54,8 +54,12 @@ fn some_record(rng: &mut Rng, n: u64) -> Seed {
 
 impl Room {
     fn new(records: u64) -> Self {
+        Self::of(records, Config::with_nodes(2))
+    }
+
+    fn of(records: u64, config: Config) -> Self {
         let namespaces = vec![NamespaceConfig::named("test"), NamespaceConfig::named("bar")];
-        let server = Server::start(Config { namespaces, ..Config::with_nodes(2) }).unwrap();
+        let server = Server::start(Config { namespaces, ..config }).unwrap();
         let mut rng = Rng::new(7);
         server.put_all("test", (0..records).map(|n| some_record(&mut rng, n)));
         server.put_module("m.lua", b"return 1\n");
@@ -386,6 +390,77 @@ fn a_backup_that_was_stopped_goes_on_behind_what_it_had_finished() {
     assert!(!state.exists() && room.files("files") == ["test_00000.asb", "test_00001.asb"]);
     room.ok("asrestore", &["-n", "test,bar", "-d", &dir]);
     assert!(room.held("bar") == room.held("test"));
+}
+
+/// A copy of the namespace into the room's files that stops on its way.
+fn stopped(room: &Room, state: &Path) -> (CopyOptions, String) {
+    let dir = room.path("files");
+    fs::create_dir(&dir).unwrap();
+    let registry = Registry::default();
+    let source = registry.source(&room.url("test"), &Options::default()).unwrap();
+    let target = registry.target(&format!("asb:{dir}"), &options(json!({"keep_files": true}))).unwrap();
+    let how = CopyOptions {
+        parallel: 2,
+        overwrite: Overwrite::Never,
+        state_file: Some(state.to_owned()),
+        ..CopyOptions::default()
+    };
+    let heard = Heard::default();
+    heard.cancel_after.store(1500, std::sync::atomic::Ordering::Relaxed);
+    assert!(copy(source.as_ref(), target.as_ref(), &how, &heard).unwrap_err().is_interruption());
+    (CopyOptions { go_on: true, ..how }, dir)
+}
+
+#[test]
+fn another_cluster_does_not_go_on_with_a_backup_nor_does_one_that_lost_what_was_read() {
+    let room = Room::of(5000, Config::with_nodes(1));
+    let state = PathBuf::from(room.path("state"));
+    let (how, dir) = stopped(&room, &state);
+    let node_ids = vec!["BC1DEADBEEF0002".to_owned()];
+    let other = Room::of(10, Config { node_ids, ..Config::with_nodes(1) });
+    let goes_on = |room: &Room| {
+        let registry = Registry::default();
+        let source = registry.source(&room.url("test"), &Options::default()).unwrap();
+        let files = options(json!({"keep_files": true, "add_files": true}));
+        let target = registry.target(&format!("asb:{dir}"), &files).unwrap();
+        copy(source.as_ref(), target.as_ref(), &how, &Heard::default())
+    };
+    let error = goes_on(&other).unwrap_err().to_string();
+    assert!(error.contains("no state to go on from") && error.contains("another cluster"), "{error}");
+    room.server.advance(std::time::Duration::from_secs(60));
+    room.server.restart_node_empty(0).unwrap();
+    let error = goes_on(&room).unwrap_err().to_string();
+    assert!(error.contains("no state to go on from") && error.contains("restarted"), "{error}");
+    assert!(state.exists() && room.files("files") == ["test_00000.asb"]);
+}
+
+#[test]
+fn a_node_that_loses_its_records_while_they_are_read_leaves_no_whole_backup() {
+    let room = Room::of(0, Config::with_nodes(1));
+    let mut rng = Rng::new(11);
+    let records = (0..6_000).map(|n| Seed::int(n).bin_int("n", n).bin("b", 4, &rng.bytes(1000)));
+    room.server.put_all("test", records);
+    let (dir, state) = (room.path("files"), room.path("state"));
+    let mut command = Command::new(env!("CARGO_BIN_EXE_rekeep"));
+    command.args(["asbackup", "-h", &room.address(), "-n", "test", "-d", &dir, "--nice", "1"]);
+    command.args(["--state-file-dst", &state]).env_clear().env("PATH", std::env::var_os("PATH").unwrap_or_default());
+    let mut child = command.stderr(std::process::Stdio::piped()).spawn().unwrap();
+    let has_grown = || {
+        let files = fs::read_dir(&dir).into_iter().flatten().flatten();
+        files.filter_map(|file| file.metadata().ok()).any(|metadata| metadata.len() > 1 << 20)
+    };
+    let began = std::time::Instant::now();
+    while !has_grown() {
+        assert!(child.try_wait().unwrap().is_none(), "it ended before the node restarted");
+        assert!(began.elapsed().as_secs() < 60, "no file grows");
+        std::thread::sleep(std::time::Duration::from_millis(5));
+    }
+    room.server.advance(std::time::Duration::from_secs(60));
+    room.server.restart_node_empty(0).unwrap();
+    let ended = child.wait_with_output().unwrap();
+    let said = String::from_utf8_lossy(&ended.stderr).into_owned();
+    assert_eq!(ended.status.code(), Some(1), "{said}");
+    assert!(said.contains("restarted") && Path::new(&state).exists(), "{said}");
 }
 
 /// Fills a room with so many records of a kilobyte.

@@ -131,6 +131,9 @@ fn copy_to(
     let plan = plan(source, session.as_ref(), options);
     let what = format!("{} {} {}", source.identity().connector, source.identity().name, source.scope().canonical);
     let mut state = State::open(options.state_file.as_deref(), options.go_on, &what)?;
+    if let Some(resumable) = session.resumable() {
+        state.meet(resumable)?;
+    }
     let mut outcome = CopyOutcome { resumed_parts: state.len(), ..CopyOutcome::default() };
     target.rehearse(&plan)?;
     let mut writing = target.begin(&plan)?;
@@ -394,6 +397,10 @@ impl Reader<'_> {
                 return Ok(false);
             }
             if !more {
+                // What moved while a range was read is told at the end, and the range is not finished.
+                if let (Part::Range(range), Some(evidence)) = (&self.parts[part], self.session.evidence()) {
+                    whole &= evidence.part_end(self.collection, range)?.complete;
+                }
                 return Ok(self.sender.send(Handed::End { part, whole }).is_ok());
             }
         }

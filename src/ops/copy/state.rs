@@ -1,7 +1,12 @@
 //! What a copy has finished, in a file, so that another run carries on behind it.
 
-use crate::{connector::ConnectorError, ops::OpsError, report::ErrorKind};
+use crate::{
+    connector::{ConnectorError, Handover, Resumable},
+    ops::OpsError,
+    report::ErrorKind,
+};
 use serde::{Deserialize, Serialize};
+use serde_json::Value as Json;
 use std::{
     collections::BTreeSet,
     fs, io,
@@ -20,6 +25,9 @@ struct Kept {
     /// What is copied.
     what: String,
     done: BTreeSet<String>,
+    /// What the source handed over: which cluster it was, and when its nodes had started.
+    #[serde(default, skip_serializing_if = "Json::is_null")]
+    source: Json,
 }
 
 /// What is finished.
@@ -28,6 +36,7 @@ pub struct State {
     path: Option<PathBuf>,
     what: String,
     done: BTreeSet<String>,
+    source: Json,
 }
 
 impl State {
@@ -36,7 +45,7 @@ impl State {
     /// # Errors
     /// [`OpsError`] if there is none, or it is of something else.
     pub fn open(path: Option<&Path>, go_on: bool, what: &str) -> Result<Self, OpsError> {
-        let mut state = Self { path: path.map(Path::to_owned), what: what.to_owned(), done: BTreeSet::new() };
+        let mut state = Self { path: path.map(Path::to_owned), what: what.to_owned(), ..Self::default() };
         let Some(path) = path.filter(|_| go_on) else { return Ok(state) };
         let object = path.display().to_string();
         let failed = |source| ConnectorError::Io { operation: "read", object: object.clone(), source };
@@ -46,7 +55,7 @@ impl State {
             }
             _ => failed(source).into(),
         })?;
-        let refused = |why: &str| OpsError::Usage(format!("{object} is no state to go on from: {why}"));
+        let refused = |why: &str| refused(path, why);
         let kept: Kept = serde_json::from_reader(io::BufReader::new(io::Read::take(file, MAX_BYTES)))
             .map_err(|_| refused("it was not written by rekeep"))?;
         if kept.rekeep_copy != FORM {
@@ -56,7 +65,22 @@ impl State {
             return Err(refused("it is of another source or selection"));
         }
         state.done = kept.done;
+        state.source = kept.source;
         Ok(state)
+    }
+
+    /// Asks the source whether it is still the one of which parts are finished, and notes what the next run is to ask of it.
+    ///
+    /// # Errors
+    /// [`OpsError`] if it is not.
+    pub(super) fn meet(&mut self, source: &dyn Resumable) -> Result<(), OpsError> {
+        if !self.done.is_empty() {
+            let told = Handover { told: &self.source, chosen: false, accept_deletions: false };
+            let path = self.path.as_deref().unwrap_or_else(|| Path::new("the state"));
+            source.take_over(&told).map_err(|why| refused(path, &why))?;
+        }
+        self.source = source.handover();
+        Ok(())
     }
 
     /// How many parts are finished.
@@ -88,7 +112,8 @@ impl State {
         let Some(path) = &self.path else { return Ok(()) };
         let failed = |source| ConnectorError::Io { operation: "write", object: path.display().to_string(), source };
         let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-        let kept = Kept { rekeep_copy: FORM, what: self.what.clone(), done: self.done.clone() };
+        let (what, done, source) = (self.what.clone(), self.done.clone(), self.source.clone());
+        let kept = Kept { rekeep_copy: FORM, what, done, source };
         let mut file = tempfile::NamedTempFile::new_in(dir).map_err(failed)?;
         serde_json::to_writer(&mut file, &kept).map_err(|error| failed(error.into()))?;
         file.flush().and_then(|()| file.as_file().sync_all()).map_err(failed)?;
@@ -107,6 +132,10 @@ impl State {
             _ => Ok(()),
         }
     }
+}
+
+fn refused(path: &Path, why: &str) -> OpsError {
+    OpsError::Usage(format!("{} is no state to go on from: {why}", path.display()))
 }
 
 #[cfg(test)]

@@ -435,6 +435,35 @@ fn another_cluster_does_not_go_on_with_a_backup_nor_does_one_that_lost_what_was_
 }
 
 #[test]
+fn a_folder_whose_backup_did_not_end_is_not_taken_for_a_whole_one() {
+    let room = Room::new(5000);
+    let state = room.dir.path().join("files").join("test.asb.state");
+    let (how, dir) = stopped(&room, &state);
+    assert!(state.exists());
+    room.fails("asrestore", &["-n", "test,bar", "-d", &dir], "never finished");
+    room.fails("asrestore", &["--validate", "-d", &dir], "never finished");
+    let registry = Registry::default();
+    let seen = registry.inspect(&format!("asb:{dir}"), &Options::default()).unwrap();
+    assert!(!seen.sound && seen.document["unfinished"].to_string().contains("test.asb.state"), "{}", seen.document);
+    let (_world, repo) = World::new();
+    let files = registry.source(&format!("asb:{dir}"), &Options::default()).unwrap();
+    let taken = backup(&repo, files.as_ref(), &plain(), &Heard::default()).unwrap();
+    assert!(!snapshot(&repo, taken.id.unwrap()).content.complete);
+    // What a killed run was writing is taken away by the one that goes on.
+    for name in [".rekeep-a1b2c3.part", ".rekeep-a1b2c3.asb"] {
+        fs::write(room.dir.path().join("files").join(name), "Version 3.1").unwrap();
+    }
+    let source = registry.source(&room.url("test"), &Options::default()).unwrap();
+    let target =
+        registry.target(&format!("asb:{dir}"), &options(json!({"keep_files": true, "add_files": true}))).unwrap();
+    assert!(copy(source.as_ref(), target.as_ref(), &how, &Heard::default()).unwrap().complete);
+    assert_eq!(room.files("files"), ["test_00000.asb", "test_00001.asb"]);
+    assert!(registry.inspect(&format!("asb:{dir}"), &Options::default()).unwrap().sound);
+    room.ok("asrestore", &["-n", "test,bar", "-d", &dir]);
+    assert!(room.held("bar") == room.held("test"));
+}
+
+#[test]
 fn a_node_that_loses_its_records_while_they_are_read_leaves_no_whole_backup() {
     let room = Room::of(0, Config::with_nodes(1));
     let mut rng = Rng::new(11);

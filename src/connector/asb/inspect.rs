@@ -6,7 +6,7 @@ use super::{
     gather::{First, NO_NAMESPACE, of_one_run, what_is_not_there},
     layers::{self, Layers},
     options::PartOptions,
-    place::{AsbPlace, Input},
+    place::{AsbPlace, Input, Unfinished},
 };
 use crate::connector::{ConnectorError, Inspection, void_time::expiry_of};
 use serde_json::{Value as Json, json};
@@ -108,13 +108,17 @@ pub fn inspect(place: &AsbPlace, cipher: Option<&Cipher>) -> Result<Inspection, 
     let all_tell = files.iter().all(|seen| seen.version.is_some());
     let everything = PartOptions::default();
     let missing = if all_tell { what_is_not_there(&inputs, &listed, &everything) } else { Vec::new() };
-    let sound = missing.is_empty() && files.iter().all(|seen| seen.problem.is_none());
-    let mut text = in_words(&files, &namespaces);
+    let unfinished = place.unfinished()?;
+    let is_whole = missing.is_empty() && unfinished.surely.is_empty();
+    let sound = is_whole && files.iter().all(|seen| seen.problem.is_none());
+    let mut text = in_words(&files, &namespaces, &unfinished);
     for line in &missing {
         // Writing to a string does not fail.
         let _ = writeln!(text, "WRONG: {line}");
     }
-    Ok(Inspection { sound, text, document: document(sound, &files, &namespaces, &missing) })
+    let mut document = document(sound, &files, &namespaces, &missing);
+    document["unfinished"] = json!(unfinished.surely);
+    Ok(Inspection { sound, text, document })
 }
 
 fn look(
@@ -237,7 +241,7 @@ impl Counts {
     }
 }
 
-fn in_words(files: &[Seen], namespaces: &BTreeMap<String, Counts>) -> String {
+fn in_words(files: &[Seen], namespaces: &BTreeMap<String, Counts>, unfinished: &Unfinished) -> String {
     let mut text = String::new();
     for seen in files {
         let version = seen.version.map_or_else(|| "no ASB file".to_owned(), |version| format!("version {version}"));
@@ -255,6 +259,12 @@ fn in_words(files: &[Seen], namespaces: &BTreeMap<String, Counts>) -> String {
         if let Some(problem) = &seen.problem {
             let _ = writeln!(text, "  WRONG: {problem}");
         }
+    }
+    for words in &unfinished.surely {
+        let _ = writeln!(text, "WRONG: {words}");
+    }
+    for words in &unfinished.perhaps {
+        let _ = writeln!(text, "note: {words}");
     }
     for (name, counts) in namespaces.iter().filter(|(name, _)| !name.is_empty()) {
         let _ = writeln!(

@@ -114,6 +114,84 @@ impl AsbPlace {
     }
 }
 
+/// What a file is called while it is written; earlier releases let its name end as a backup file's.
+pub const WRITING_PREFIX: &str = ".rekeep-";
+/// How such a name ends.
+pub const WRITING_SUFFIX: &str = ".part";
+/// How the name of a file ends that notes how far a backup is, and is gone when it is finished.
+const STATE_SUFFIX: &str = ".state";
+/// How a state of our own begins.
+const OWN_STATE: &[u8] = b"{\"rekeep_copy\"";
+/// The same of a restore from such files.
+const OWN_RESTORE: &[u8] = b"{\"rekeep_copy\":1,\"what\":\"asb ";
+
+/// Whether a file is one that was being written.
+pub fn is_being_written(name: &str) -> bool {
+    name.starts_with(WRITING_PREFIX) && (name.ends_with(WRITING_SUFFIX) || name.ends_with(SUFFIX))
+}
+
+/// What says that a run into a place was broken off.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Unfinished {
+    /// That it was not finished since, in words.
+    pub surely: Vec<String>,
+    /// That it may have been.
+    pub perhaps: Vec<String>,
+}
+
+impl AsbPlace {
+    /// What lies beside the files of folders and says that not all of a backup is there.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if a folder cannot be listed.
+    pub fn unfinished(&self) -> Result<Unfinished, ConnectorError> {
+        let mut found = Unfinished::default();
+        let Self::Spots(spots) = self else { return Ok(found) };
+        for spot in spots {
+            if spot.len()?.is_some() {
+                continue;
+            }
+            let folder = spot.show();
+            for name in spot.names()? {
+                if is_being_written(&name) {
+                    found.surely.push(format!(
+                        "the backup in {folder} was never finished: {name} is what was being written when it was broken off"
+                    ));
+                } else if name.ends_with(STATE_SUFFIX) && !is_of_restore(spot, &name)? {
+                    if may_be_over(spot, &name)? {
+                        found.perhaps.push(format!(
+                            "{folder}/{name} says that a backup was interrupted; files were written after that, so it may have been \
+                             finished"
+                        ));
+                    } else {
+                        found.surely.push(format!(
+                            "the backup in {folder} was never finished: {name} notes how far it came. Go on with --continue of the \
+                             program that wrote it, or take it as it is"
+                        ));
+                    }
+                }
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// Whether a state notes how far a restore of ours is, which lies where the files are.
+fn is_of_restore(folder: &Spot, name: &str) -> Result<bool, ConnectorError> {
+    Ok(folder.join(name).text(OWN_RESTORE.len() as u64)?.is_some_and(|head| head == OWN_RESTORE))
+}
+
+/// Whether files were written after a state. Of other programs not all take it away when the run after it has finished.
+fn may_be_over(folder: &Spot, name: &str) -> Result<bool, ConnectorError> {
+    let state = folder.join(name);
+    if state.text(OWN_STATE.len() as u64)?.is_some_and(|head| head == OWN_STATE) {
+        return Ok(false);
+    }
+    let newest = folder.files()?.iter().filter_map(|(file, _)| file.written()).max();
+    // Where no time is told it is rather believed.
+    Ok(state.written().zip(newest).is_some_and(|(noted, newest)| noted < newest))
+}
+
 /// The place of a URL as [`Spot::of`] takes it: storage decodes its own locations.
 pub fn place_text(url: &SourceUrl) -> &str {
     if far_location(&url.written).is_some() { &url.written } else { &url.place }
@@ -154,6 +232,39 @@ mod tests {
         let found = folder(dir.path()).unwrap();
         let names: Vec<&str> = found.iter().map(|(path, _)| path.file_name().unwrap().to_str().unwrap()).collect();
         assert_eq!(names, ["metadata_n_11.asb", "b_00000.asb", "b_00001.asb", "n_1.asb", "n_2.asb", "n_10.asb"]);
+    }
+
+    #[test]
+    fn what_was_broken_off_is_told_from_what_was_finished_since() {
+        let dir = tempfile::tempdir().unwrap();
+        let (file, state) = (dir.path().join("n_1.asb"), dir.path().join("n.asb.state"));
+        std::fs::write(&file, "").unwrap();
+        let place = AsbPlace::Spots(vec![Spot::Here(dir.path().to_owned())]);
+        let told = || {
+            let found = place.unfinished().unwrap();
+            (found.surely.len(), found.perhaps.len())
+        };
+        assert_eq!(told(), (0, 0));
+        let set = |path: &Path, seconds: u64| {
+            let time = std::time::UNIX_EPOCH + std::time::Duration::from_secs(seconds);
+            std::fs::File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
+        };
+        std::fs::write(&state, "of asbackup").unwrap();
+        (set(&state, 1000), set(&file, 900));
+        assert_eq!(told(), (1, 0));
+        set(&file, 1001);
+        assert_eq!(told(), (0, 1));
+        std::fs::write(&state, "{\"rekeep_copy\":1}").unwrap();
+        set(&state, 1000);
+        assert_eq!(told(), (1, 0), "ours is gone when all is finished");
+        std::fs::write(&state, "{\"rekeep_copy\":1,\"what\":\"asb F {}\"}").unwrap();
+        assert_eq!(told(), (0, 0), "how far a restore is");
+        std::fs::remove_file(&state).unwrap();
+        for name in [".rekeep-a1.asb", ".rekeep-b2.part"] {
+            std::fs::write(dir.path().join(name), "").unwrap();
+        }
+        assert_eq!(told(), (2, 0));
+        assert_eq!(AsbPlace::Spots(vec![Spot::Here(file)]).unfinished().unwrap(), Unfinished::default());
     }
 
     #[test]

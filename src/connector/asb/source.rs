@@ -118,6 +118,9 @@ impl AsbSource {
         if let Some(step) = &self.step {
             step.complete(&mut gathered, self.cipher.as_ref(), &self.part)?;
         }
+        let unfinished = self.place.unfinished()?;
+        gathered.missing.extend(unfinished.surely);
+        gathered.globals.notes.extend(unfinished.perhaps);
         let start = self.as_of(&inputs, &mut gathered);
         let mut session = AsbSession {
             origin: self.place.show(),
@@ -195,6 +198,7 @@ impl Source for AsbSource {
         if options.unordered && self.place != AsbPlace::Standard {
             let inputs = self.place.inputs()?;
             let parts = FileParts::new(&inputs, self.cipher.as_ref(), &self.part, self.read.salvage)?;
+            let unfinished = self.place.unfinished()?;
             return Ok(Box::new(AsbSession {
                 origin: self.place.show(),
                 start: SystemClock.now(),
@@ -202,12 +206,12 @@ impl Source for AsbSource {
                 collections: parts.collections(),
                 sorted: Vec::new(),
                 twice: Arc::default(),
-                notes: parts.globals.notes.clone(),
+                notes: [parts.globals.notes.clone(), unfinished.perhaps].concat(),
                 parts: Some(parts),
                 inputs,
                 readers: options.parallel.clamp(1, 64),
                 is_increment: false,
-                missing: Vec::new(),
+                missing: unfinished.surely,
             }));
         }
         Ok(Box::new(self.sorted(options)?))

@@ -214,6 +214,31 @@ impl Spot {
         Ok(found.into_iter().map(|(_, spot, len)| (spot, len)).collect())
     }
 
+    /// The names of the files in a folder, whatever they are.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] if it cannot be listed.
+    pub fn names(&self) -> Result<Vec<String>, ConnectorError> {
+        let mut names = Vec::new();
+        match self {
+            Self::Here(path) => {
+                let failed = |source| ConnectorError::Io { operation: "list", object: self.show(), source };
+                for entry in fs::read_dir(path).map_err(failed)? {
+                    let entry = entry.map_err(failed)?;
+                    if !entry.file_type().map_err(failed)?.is_dir() {
+                        names.push(entry.file_name().to_string_lossy().into_owned());
+                    }
+                }
+            }
+            Self::There(far, folder) => {
+                let own = far.below(folder).into_iter().filter(|(name, _)| !name.contains('/'));
+                names.extend(own.map(|(name, _)| name.to_owned()));
+            }
+        }
+        names.sort();
+        Ok(names)
+    }
+
     /// The names of the folders in a folder; none if it is not there.
     ///
     /// # Errors

@@ -7,7 +7,7 @@ use super::{
     globals::{Told, index_of_json},
     layers::Wrapped,
     options::{CipherOptions, Compress, Layout, PartOptions, PlaceOptions, WriteOptions},
-    place::{AsbPlace, METADATA_PREFIX, SUFFIX, folder},
+    place::{AsbPlace, METADATA_PREFIX, SUFFIX, WRITING_PREFIX, WRITING_SUFFIX, folder, is_being_written},
     spot::Spot,
 };
 use crate::{
@@ -207,6 +207,13 @@ impl Target for AsbTarget {
         }
         if let Way::Folder(path) = &self.way {
             fs::create_dir_all(path).map_err(self.io("make"))?;
+            // What a run that was killed was writing is no part of any backup, and would pass for one that is not finished.
+            for entry in fs::read_dir(path).map_err(self.io("list"))? {
+                let entry = entry.map_err(self.io("list"))?;
+                if is_being_written(&entry.file_name().to_string_lossy()) {
+                    fs::remove_file(entry.path()).map_err(self.io("remove what was left in"))?;
+                }
+            }
         }
         let limit = match (&self.way, self.write.file_limit) {
             (Way::Folder(_), None) => FILE_LIMIT,
@@ -409,7 +416,7 @@ impl AsbWriting {
             Way::Into(path) => Sink::Stream(open_stream(path, &self.stop).map_err(self.failed("open"))?),
             Way::File(_) | Way::Folder(_) => {
                 let dir = name.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or_else(|| Path::new("."));
-                let file = tempfile::Builder::new().prefix(".rekeep-").suffix(SUFFIX).tempfile_in(dir);
+                let file = tempfile::Builder::new().prefix(WRITING_PREFIX).suffix(WRITING_SUFFIX).tempfile_in(dir);
                 Sink::File(BufWriter::with_capacity(PIECE_BYTES, file.map_err(self.failed("make a file in"))?))
             }
         };

@@ -9,6 +9,7 @@ mod captures;
 mod cluster;
 mod cuts;
 mod existing;
+mod faithful;
 mod fuzzy;
 mod heaps;
 mod histories;

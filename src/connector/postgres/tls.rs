@@ -149,8 +149,8 @@ where
     type Error = io::Error;
 
     fn make_tls_connect(&mut self, domain: &str) -> io::Result<Shake> {
-        let name = ServerName::try_from(domain.to_owned())
-            .map_err(|_| io::Error::other(format!("`{domain}` is no name that a certificate can bear")))?;
+        // It is asked for also where no TLS follows: a socket has no name.
+        let name = ServerName::try_from(domain.to_owned()).map_err(|_| domain.to_owned());
         Ok(Shake { connector: TlsConnector::from(Arc::clone(&self.0)), name })
     }
 }
@@ -158,7 +158,8 @@ where
 /// A handshake to come.
 pub(super) struct Shake {
     connector: TlsConnector,
-    name: ServerName<'static>,
+    /// The server's; `Err` if no certificate can bear it.
+    name: Result<ServerName<'static>, String>,
 }
 
 impl<S> TlsConnect<S> for Shake
@@ -170,7 +171,10 @@ where
     type Future = Pin<Box<dyn Future<Output = io::Result<Secured<S>>> + Send>>;
 
     fn connect(self, stream: S) -> Self::Future {
-        Box::pin(async move { Ok(Secured(self.connector.connect(self.name, stream).await?)) })
+        Box::pin(async move {
+            let no_name = |name| io::Error::other(format!("`{name}` is no name that a certificate can bear"));
+            Ok(Secured(self.connector.connect(self.name.map_err(no_name)?, stream).await?))
+        })
     }
 }
 

@@ -517,7 +517,7 @@ fn numbers_that_are_wrong_are_named_by_the_test_restore() {
         (with(&|it| it.bytes = 1), "were backed up"),
         (with(&|it| it.records += 1), "were backed up"),
         (with(&|it| drop(it.stack.remove(0))), "one is missing"),
-        (with(&|it| it.stack.swap(0, 1)), "layer"),
+        (with(&|it| it.stack.swap(0, 1)), "fingerprint differs"),
         (with(&|it| drop(it.stack.pop())), "fingerprint differs"),
     ] {
         assert!(text.contains(words), "{words}: {text}");

@@ -50,7 +50,9 @@ pub fn named(repo: &Repository, name: &str, narrow: &Narrow, progress: &dyn Prog
 /// meant. What opening the repository did not say of them is said.
 pub fn unread(repo: &Repository, progress: &dyn Progress) -> Result<BTreeSet<SnapshotId>, OpsError> {
     let UnreadSnapshots { ids, unopened } = repo.unread_snapshots()?;
-    unopened.iter().for_each(|warning| progress.warning(warning));
+    for warning in &unopened {
+        progress.warning(warning);
+    }
     Ok(ids)
 }
 

@@ -89,6 +89,9 @@ struct Own {
     routine: String,
 }
 
+/// The snapshots of a dataset that are restored, and why they may not be all.
+type Chosen<'s> = (Option<String>, Vec<&'s Snapshot>);
+
 /// A snapshot of a backup in its repository.
 type Located = (Repository, Own, Snapshot);
 
@@ -469,7 +472,7 @@ impl Service {
             return Err(OpsError::refused(unread.kind, words).into());
         }
         // A run of a routine may have left several snapshots, of a namespace each.
-        let mut datasets: BTreeMap<(&String, &String), (Option<String>, Vec<&Snapshot>)> = BTreeMap::new();
+        let mut datasets: BTreeMap<(&String, &String), Chosen<'_>> = BTreeMap::new();
         for (repo, Own { place, routine }, snapshot) in &snapshots {
             match datasets.entry((routine, place)) {
                 Entry::Vacant(new) => {

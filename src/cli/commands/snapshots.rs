@@ -93,7 +93,7 @@ pub(super) fn run(args: &SnapshotsArgs, context: &Context) -> Result<Status, Fai
 }
 
 /// What is told where a listing holds none.
-pub(in crate::cli) fn no_snapshots(unread: usize) -> String {
+pub(super) fn no_snapshots(unread: usize) -> String {
     match unread {
         0 => "no snapshots".to_owned(),
         unread => format!("no snapshot that can be read; {unread} cannot"),

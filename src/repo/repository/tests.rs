@@ -315,7 +315,8 @@ fn a_whole_revision_is_not_written_over_by_what_a_catalog_holds() {
 
 #[test]
 fn a_manifest_that_contradicts_itself_or_another_revision_is_found() {
-    let contradictions: [(&dyn Fn(&mut Manifest), &str); 4] = [
+    type Change<'c> = &'c dyn Fn(&mut Manifest);
+    let contradictions: [(Change<'_>, &str); 4] = [
         (&|it| it.collections.push(collection("c")), "it has the collection c twice"),
         (&|it| it.collections[0].records = 2, "have 1 rows, and it has 2 records: one is missing"),
         (&|it| it.collections[0].stack.clear(), "have 0 rows, and it has 1 records: one is missing"),

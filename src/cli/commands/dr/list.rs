@@ -6,10 +6,9 @@ use super::{
 };
 use crate::{
     cli::{
-        commands::snapshots::no_snapshots,
         context::Context,
         exit::{CliError, Failure, Status},
-        show::{brief, render, table},
+        show::{brief, counted, render, table},
         units::{show_duration, show_size, show_time},
     },
     repo::Snapshot,
@@ -67,7 +66,10 @@ pub(super) fn run(args: &ListArgs, setup: &Setup, context: &Context) -> Result<S
         return Ok(Status::Done);
     }
     if all.is_empty() {
-        context.out.line(if unread == 0 { "no backups".to_owned() } else { no_snapshots(unread) });
+        context.out.line(match unread {
+            0 => "no backups".to_owned(),
+            unread => format!("no backups; {} cannot be read", counted(unread as u64, "snapshot")),
+        });
         return Ok(Status::Done);
     }
     let mut rows =

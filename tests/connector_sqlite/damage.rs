@@ -501,7 +501,7 @@ fn sound_tables_without_rowids_have_nothing_to_say_whatever_their_key() {
         &format!("CREATE TABLE t(k TEXT COLLATE backwards PRIMARY KEY, v) WITHOUT ROWID; {rows}"),
     );
     let more_letters = |db: &Connection| {
-        db.create_collation("NOCASE", |one, other| one.to_lowercase().cmp(&other.to_lowercase())).unwrap()
+        db.create_collation("NOCASE", |one, other| one.to_lowercase().cmp(&other.to_lowercase())).unwrap();
     };
     sound(
         "of more letters",
@@ -639,7 +639,7 @@ fn rows_behind_wrong_bounds_of_branches_are_kept_or_named() {
     let (mut torn, mut whole) = (0, 0);
     for round in 0..300 {
         let mut bytes = sound.clone();
-        for change in 0..1 + numbers.below(3) {
+        for change in 0..=numbers.below(3) {
             let page = branches[numbers.below(branches.len())];
             let cells = usize::from(u16::from_be_bytes([bytes[page + 3], bytes[page + 4]]));
             let place = |bytes: &[u8], cell: usize| {

@@ -31,13 +31,13 @@ pub enum LongCipher {
 macro_rules! seals {
     ($cipher:ident, $chacha:ident, $aes:ident, $nonce:literal) => {
         impl $cipher {
-            /// With ChaCha20.
+            /// With the first of them.
             #[must_use]
             pub fn chacha(key: &[u8; 32]) -> Self {
                 Self::ChaCha(Box::new($chacha::new(key.into())))
             }
 
-            /// With AES.
+            /// With the second.
             #[must_use]
             pub fn aes(key: &[u8; 32]) -> Self {
                 Self::Aes(Box::new($aes::new(key.into())))

@@ -548,7 +548,7 @@ impl Storage {
             }
         };
         match self.retry(&mut attempt) {
-            Err(error) if error.get_ref().is_some_and(|inner| inner.is::<Forgotten>()) => {
+            Err(error) if error.get_ref().is_some_and(<dyn std::error::Error + Send + Sync>::is::<Forgotten>) => {
                 Err(self.lost_what_it_took(name))
             }
             Err(error) if error.kind() == ErrorKind::InvalidData => Err(no_object(name, &error)),

@@ -301,7 +301,7 @@ impl BackupArgs {
         for entry in std::fs::read_dir(directory).map_err(|error| failed(directory, error))? {
             let path = entry.map_err(|error| failed(directory, error))?.path();
             let name = path.file_name().map(|name| name.to_string_lossy().into_owned()).unwrap_or_default();
-            let is_part = name.starts_with(".rekeep-") && name.ends_with(".part");
+            let is_part = name.starts_with(".rekeep-") && path.extension().is_some_and(|it| it == "part");
             let is_ours = is_part || [SUFFIX, STATE_SUFFIX].iter().any(|suffix| name.ends_with(suffix));
             if path.is_file() && is_ours {
                 std::fs::remove_file(&path).map_err(|error| failed(&path, error))?;

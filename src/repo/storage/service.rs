@@ -119,10 +119,8 @@ impl Service {
     /// Whether bytes are a page of a listing as this service writes it, be it one without entries.
     #[cfg(feature = "http")]
     pub fn is_listing(self, page: &[u8]) -> bool {
-        let has_member = |name: &str| {
-            let members = serde_json::from_slice::<BTreeMap<String, serde::de::IgnoredAny>>(page);
-            members.is_ok_and(|members| members.contains_key(name))
-        };
+        let has_member =
+            |name: &str| serde_json::from_slice::<serde_json::Value>(page).is_ok_and(|page| page.get(name).is_some());
         let begins_with = |names: &[&str]| root_of(page).is_some_and(|root| names.contains(&root.as_str()));
         match self {
             #[cfg(feature = "s3")]

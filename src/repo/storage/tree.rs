@@ -71,7 +71,7 @@ pub enum Stands {
 pub struct ObjectTree {
     operator: Operator,
     /// The folder above, and the tree's name there, where a service has folders.
-    above: Option<(Operator, String)>,
+    above: Option<Box<(Operator, String)>>,
     secrets: Arc<Secrets>,
     location: String,
 }
@@ -164,7 +164,8 @@ impl ObjectTree {
             Some((folder, name)) if WITH_FOLDERS.contains(&operator.info().scheme()) && !name.is_empty() => {
                 let mut config = place.config.clone();
                 config.insert("root".to_owned(), format!("{folder}/"));
-                Some((retried(Made::of(place, &config, false, &Arc::new(Meter::new()))?), name.to_owned()))
+                let above = retried(Made::of(place, &config, false, &Arc::new(Meter::new()))?);
+                Some(Box::new((above, name.to_owned())))
             }
             _ => None,
         };
@@ -173,7 +174,7 @@ impl ObjectTree {
 
     /// What stands there: to a listing what is absent is as empty as an empty folder.
     pub fn stands(&self) -> io::Result<Stands> {
-        let Some((operator, name)) = self.above.clone() else { return Ok(Stands::Folder) };
+        let Some((operator, name)) = self.above.as_deref().cloned() else { return Ok(Stands::Folder) };
         match self.ask(async move { operator.stat(&name).await }) {
             Ok(metadata) if metadata.is_file() => Ok(Stands::File),
             Ok(_) => Ok(Stands::Folder),
@@ -414,7 +415,7 @@ impl ObjectTree {
     /// Deletes objects, many with one request where the service can.
     pub fn delete_all(&self, names: Vec<String>) -> io::Result<()> {
         let operator = self.operator.clone();
-        let names = names.iter().map(|name| told(name)).collect::<io::Result<Vec<_>>>()?;
+        let names = names.into_iter().map(|name| told(&name)).collect::<io::Result<Vec<_>>>()?;
         self.ask(async move { operator.delete_iter(names).await })
     }
 }

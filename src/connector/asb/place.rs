@@ -250,7 +250,8 @@ mod tests {
             std::fs::File::options().append(true).open(path).unwrap().set_modified(time).unwrap();
         };
         std::fs::write(&state, "of asbackup").unwrap();
-        (set(&state, 1000), set(&file, 900));
+        set(&state, 1000);
+        set(&file, 900);
         assert_eq!(told(), (1, 0));
         set(&file, 1001);
         assert_eq!(told(), (0, 1));

@@ -183,6 +183,26 @@ fn files_are_looked_at_without_a_cluster_and_estimates_write_nothing() {
 }
 
 #[test]
+fn a_command_line_is_read_as_the_tools_read_it() {
+    let room = Room::new(40);
+    let dir = room.path("files");
+    // The last of a flag counts.
+    let twice = ["-w", "4", "-v", "-v", "-C", "-C", "-n", "bar", "-n", "test", "-F", "100", "--file-limit", "20"];
+    room.ok("asbackup", &[&twice[..], &["--parallel", "8", "--dir", &dir]].concat());
+    let restore = ["-n", "bar", "-n", "test,bar", "-t", "4", "--threa", "5", "-T", "9000", "-d", &dir, "-K", "-K"];
+    room.ok("asrestore", &restore);
+    assert!(room.held("bar") == room.held("test"));
+    for tool in ["asbackup", "asrestore"] {
+        assert!(room.run(tool, &["--usage"]).status.success());
+        let older = ["-n", "test", "--tlsName", "x", "--tlsCaFile", "none", "--tlsCrlCheckAll", "--tls-crl-check-all"];
+        let place = if tool == "asbackup" { ["-e", "-v"] } else { ["-d", &dir] };
+        room.ok(tool, &[&older[..], &place].concat());
+    }
+    // A name that is cut to what several begin with says nothing.
+    room.fails("asbackup", &["-n", "test", "--s3", "x", "-d", &dir], "--s3");
+}
+
+#[test]
 fn a_command_line_that_is_wrong_is_refused_in_words() {
     let room = Room::new(1);
     let d = room.path("d");

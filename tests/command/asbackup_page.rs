@@ -132,7 +132,9 @@ impl Room {
         match flag {
             "-U" | "--user" => with(&["--password", "p"]),
             "-P" | "--password" => with(&["--user", "u"]),
-            "--tls-crl-check" | "--tls-crl-checkall" | "--tls-cert-blacklist" => with(&["--tls-enable"]),
+            "--tls-crl-check" | "--tls-crl-checkall" | "--tls-crl-check-all" | "--tls-cert-blacklist" => {
+                with(&["--tls-enable"])
+            }
             "-y" | "--encrypt" => with(&["--encryption-key-file", &self.path("key.pem")]),
             "--encryption-key-secret" => with(&["--sa-address", "127.0.0.1", "--sa-port", "1"]),
             "--parent-directory" => with(&["--directory-list", "asb"]),
@@ -166,12 +168,15 @@ impl Room {
 }
 
 /// Flags that take a number.
-const IN_NUMBERS: [&str; 48] = [
+const IN_NUMBERS: [&str; 51] = [
     "--sa-timeout",
     "--total-timeout",
     "--socket-timeout",
     "--max-retries",
     "--sleep-between-retries",
+    "--retry-delay",
+    "-T",
+    "--timeout",
     "--client-timeout",
     "--client-idle-timeout",
     "--client-login-timeout",

@@ -48,11 +48,14 @@ const DEFAULT_FILE_MIB: u64 = 250;
     version,
     about = "Backs up a namespace of an Aerospike cluster into ASB files, with the flags of asbackup",
     disable_help_flag = true,
+    // As getopt_long: the last of a flag counts, and a name may be cut where it stays the only one.
+    args_override_self = true,
+    infer_long_args = true,
     after_help = "Exit status: 0 if everything is there, else 1."
 )]
 pub struct BackupArgs {
     /// Show this
-    #[arg(short = 'Z', long, short_alias = 'O', alias = "options", action = ArgAction::Help)]
+    #[arg(short = 'Z', long, short_alias = 'O', aliases = ["options", "usage"], action = ArgAction::Help)]
     help: Option<bool>,
     /// The namespace
     #[arg(short, long)]
@@ -154,7 +157,7 @@ pub struct BackupArgs {
     #[arg(long, hide = true)]
     scan_page_size: Option<u64>,
     /// Accepted: tries are spaced by the connection itself
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, alias = "retry-delay")]
     sleep_between_retries: Option<u64>,
     /// Tell more
     #[arg(short, long)]

@@ -30,31 +30,31 @@ pub struct ClusterArgs {
     #[arg(short = 'S', long)]
     services_alternate: bool,
     /// Connect by TLS
-    #[arg(long)]
+    #[arg(long, alias = "tlsEnable")]
     tls_enable: bool,
     /// The name that certificates bear
-    #[arg(long)]
+    #[arg(long, alias = "tlsName")]
     tls_name: Option<String>,
     /// Authorities, PEM
-    #[arg(long)]
+    #[arg(long, alias = "tlsCaFile")]
     tls_cafile: Option<PathBuf>,
     /// Our certificate, PEM
-    #[arg(long)]
+    #[arg(long, alias = "tlsCertFile")]
     tls_certfile: Option<PathBuf>,
     /// Its key, PEM
-    #[arg(long)]
+    #[arg(long, alias = "tlsKeyFile")]
     tls_keyfile: Option<PathBuf>,
     /// A folder of authorities, PEM
-    #[arg(long)]
+    #[arg(long, alias = "tlsCaPath")]
     tls_capath: Option<PathBuf>,
     /// What the key is encrypted with: as it is, `env:NAME`, `env-b64:NAME`, `b64:TEXT`, `file:PATH`
     #[arg(long)]
     tls_keyfile_password: Option<String>,
     /// Versions that may be spoken, such as `-all +TLSv1.2`; those before 1.2 never are
-    #[arg(long, allow_hyphen_values = true)]
+    #[arg(long, alias = "tlsProtocols", allow_hyphen_values = true)]
     tls_protocols: Option<String>,
     /// Suites that may be used, with colons between
-    #[arg(long)]
+    #[arg(long, alias = "tlsCipherSuite")]
     tls_cipher_suite: Option<String>,
     /// Milliseconds that a command may take; 0 for ever
     #[arg(long, default_value_t = 0)]
@@ -74,11 +74,11 @@ pub struct ClusterArgs {
 /// Checks of certificates that are not made here: a connection that was to be refused must not come about instead.
 #[derive(Debug, Clone, Default, Args)]
 struct Revoked {
-    #[arg(long = "tls-crl-check", hide = true)]
+    #[arg(long = "tls-crl-check", alias = "tlsCrlCheck", hide = true)]
     crl_check: bool,
-    #[arg(long = "tls-crl-checkall", hide = true)]
+    #[arg(long = "tls-crl-checkall", aliases = ["tls-crl-check-all", "tlsCrlCheckAll"], hide = true)]
     crl_checkall: bool,
-    #[arg(long = "tls-cert-blacklist", hide = true)]
+    #[arg(long = "tls-cert-blacklist", alias = "tlsCertBlackList", hide = true)]
     cert_blacklist: Option<PathBuf>,
 }
 
@@ -120,7 +120,7 @@ struct Tuning {
     log_level: Option<String>,
     #[arg(long, hide = true)]
     log_json: bool,
-    #[arg(long, hide = true)]
+    #[arg(long, hide = true, alias = "tlsLogSessionInfo")]
     tls_log_session_info: bool,
 }
 

@@ -32,11 +32,14 @@ use std::path::PathBuf;
     version,
     about = "Restores ASB files into an Aerospike cluster, with the flags of asrestore",
     disable_help_flag = true,
+    // As getopt_long: the last of a flag counts, and a name may be cut where it stays the only one.
+    args_override_self = true,
+    infer_long_args = true,
     after_help = "Exit status: 0 if everything is there, else 1."
 )]
 pub struct RestoreArgs {
     /// Show this
-    #[arg(short = 'Z', long, short_alias = 'O', alias = "options", action = ArgAction::Help)]
+    #[arg(short = 'Z', long, short_alias = 'O', aliases = ["options", "usage"], action = ArgAction::Help)]
     help: Option<bool>,
     /// Restore the files of this folder
     #[arg(short, long, value_name = "DIR", required_unless_present_any = ["input_file", "directory_list"], conflicts_with_all = ["input_file", "directory_list"])]
@@ -140,6 +143,9 @@ pub struct RestoreArgs {
     /// Go on behind what that file says
     #[arg(long = "continue", requires = "state_file")]
     go_on: bool,
+    /// Milliseconds that a command may take (the older spelling of --total-timeout)
+    #[arg(short = 'T', long, value_name = "MS")]
+    timeout: Option<u64>,
     /// Tell more
     #[arg(short, long)]
     verbose: bool,
@@ -200,6 +206,9 @@ impl RestoreArgs {
         }))?;
         if !self.no_indexes {
             options.set("indexes", if self.indexes_last { "last" } else { "first" });
+        }
+        if let Some(timeout) = self.timeout.filter(|timeout| *timeout > 0) {
+            options.set("total_timeout", timeout as f64 / 1000.0);
         }
         options.set("batch_size", self.batch_size.max(1));
         options.set("max_async_batches", self.max_async_batches.clamp(1, 256));

@@ -79,37 +79,48 @@ fn files(place: &AsbxPlace) -> Result<Vec<AsbxFile>, ConnectorError> {
     Ok(all)
 }
 
-/// What the numbers of the files say of others: all workers of a backup count together, from 1.
+/// What the numbers of the files say of others: all workers of a backup count together, from 1, and a replay counts over all
+/// namespaces.
 fn misnumbered(place: &AsbxPlace, files: &[AsbxFile]) -> Vec<String> {
-    let mut backups: BTreeMap<(bool, &str), Vec<&AsbxFile>> = BTreeMap::new();
-    for file in files {
-        backups.entry((file.is_replayed, &file.namespace)).or_default().push(file);
-    }
-    let mut words = Vec::new();
-    for ((_, namespace), mut files) in backups {
-        files.sort_by_key(|file| file.number);
-        let mut before: Option<&AsbxFile> = None;
-        for file in files {
-            let next = before.map_or(1, |before| before.number.saturating_add(1));
-            let missing = next..file.number;
-            if let Some(twin) = before.filter(|before| before.number == file.number) {
-                words.push(format!(
-                    "{} and {} have the same number: the folder holds files of two backups, or a copy of one",
-                    place.object(&twin.found.name),
-                    file.found.name
-                ));
-            } else if !missing.is_empty() {
-                let which = match missing.end - missing.start {
-                    1 => format!("file {} is", missing.start),
-                    _ => format!("files {} to {} are", missing.start, missing.end - 1),
-                };
-                words.push(format!(
-                    "{}: {which} not there of namespace {namespace}: what was shipped into them is missing",
-                    place.show()
-                ));
-            }
-            before = Some(file);
+    let (replayed, shipped): (Vec<&AsbxFile>, Vec<&AsbxFile>) = files.iter().partition(|file| file.is_replayed);
+    let mut words = misnumbered_of(place, replayed);
+    let of_all = misnumbered_of(place, shipped.clone());
+    if !of_all.is_empty() {
+        // Backups of several namespaces lie in it.
+        let mut backups: BTreeMap<&str, Vec<&AsbxFile>> = BTreeMap::new();
+        for file in shipped {
+            backups.entry(&file.namespace).or_default().push(file);
         }
+        words.extend(backups.into_values().flat_map(|files| misnumbered_of(place, files)));
+    }
+    words
+}
+
+fn misnumbered_of(place: &AsbxPlace, mut files: Vec<&AsbxFile>) -> Vec<String> {
+    files.sort_by_key(|file| file.number);
+    let mut words = Vec::new();
+    let mut before: Option<&AsbxFile> = None;
+    for file in files {
+        let next = before.map_or(1, |before| before.number.saturating_add(1));
+        let missing = next..file.number;
+        if let Some(twin) = before.filter(|before| before.number == file.number) {
+            words.push(format!(
+                "{} and {} have the same number: the folder holds files of two backups, or a copy of one",
+                place.object(&twin.found.name),
+                file.found.name
+            ));
+        } else if !missing.is_empty() {
+            let which = match missing.end - missing.start {
+                1 => format!("file {} is", missing.start),
+                _ => format!("files {} to {} are", missing.start, missing.end - 1),
+            };
+            words.push(format!(
+                "{}: {which} not there before {}: what was shipped into them is missing",
+                place.show(),
+                file.found.name
+            ));
+        }
+        before = Some(file);
     }
     words
 }
@@ -320,8 +331,9 @@ mod tests {
         assert!(of(&["0_ns_1", "1_ns_2", "0_ns_3", "0_a_b_1", "1_a_b_2"]).is_empty());
         let words = of(&["0_ns_1", "1_ns_3", "0_ns_7", "0_a_b_2"]);
         assert_eq!(words.len(), 3, "{words:?}");
-        assert!(words[0].contains("file 1 is not there of namespace a_b"), "{words:?}");
+        assert!(words[0].contains("file 1 is not there before 0_a_b_2.asbx"), "{words:?}");
         assert!(words[1].contains("file 2 is not") && words[2].contains("files 4 to 6 are not"), "{words:?}");
+        assert!(of(&["0_ns_1", "0_a_2", "1_ns_3"]).is_empty(), "one count over several namespaces");
         let words = of(&["0_ns_1", "1_ns_1", "1_ns_2"]);
         assert!(words.len() == 1 && words[0].contains("0_ns_1.asbx and 1_ns_1.asbx"), "{words:?}");
         assert_eq!(of(&["0_ns_18446744073709551615"]).len(), 1);

@@ -165,7 +165,7 @@ impl AsbPlace {
                         ));
                     } else {
                         found.surely.push(format!(
-                            "the backup in {folder} was never finished: {name} notes how far it came. Go on with --continue of the \
+                            "the backup in {folder} was never finished: {name} notes how far it came. Go on with the \
                              program that wrote it, or take it as it is"
                         ));
                     }

@@ -300,6 +300,63 @@ fn nodes_that_never_ship_are_an_error_and_transactions_go_on() {
     assert!(repo.snapshots().unwrap().is_empty());
 }
 
+/// A node takes the order to ship before it counts what it has to.
+#[test]
+fn a_node_that_has_counted_nothing_yet_has_not_shipped_everything() {
+    let server = enterprise(1);
+    server.put_all("test", (0..5).map(|n| Seed::int(n).bin_int("n", n)));
+    server.count_nothing(true);
+    server.ship_nothing(true);
+    let (_world, repo) = World::new();
+    let options = LiveOptions { start_timeout: Duration::from_millis(50), ..quick() };
+    let error = Capture::of(&server, &repo).run(&repo, &options, &Heard::default()).unwrap_err();
+    assert!(error.to_string().contains("nothing was shipped"), "{error}");
+    assert!(repo.snapshots().unwrap().is_empty());
+    server.ship_nothing(false);
+    let outcome = Capture::of(&server, &repo).run(&repo, &quick(), &Heard::default()).unwrap();
+    assert!(outcome.complete && outcome.changes == 5, "{outcome:?}");
+    assert_eq!(shown(&repo), there(&server, &repo));
+}
+
+#[test]
+fn records_by_far_more_than_were_shipped_are_named() {
+    let server = enterprise(1);
+    server.put("test", Seed::int(0).bin_int("n", 0));
+    let (_world, repo) = World::new();
+    let options = LiveOptions { once: false, ..quick() };
+    beside(&server, &repo, &options, |server, running| running.until(|| server.shipped().0 > 0)).unwrap();
+    // What goes on ships what it has not; a new one everything, and here it does not.
+    center(&server, "", DC, None).remove_any().unwrap();
+    server.put_all("test", (1..5).map(|n| Seed::int(n).bin_int("n", n)));
+    server.ship_nothing(true);
+    server.count_nothing(true);
+    let capture = Capture::of(&server, &repo);
+    let listener = capture.listener.address().to_string();
+    let mut node = TcpStream::connect(&listener).unwrap();
+    node.write_all(&shipped_as(b"test", 1)).unwrap();
+    let options = LiveOptions { start_timeout: Duration::from_millis(50), ..quick() };
+    let outcome = capture.run(&repo, &options, &Heard::default()).unwrap();
+    assert!(!outcome.complete && outcome.problems[0].contains("5 records are in the namespace"), "{outcome:?}");
+}
+
+/// `null` is the name of all that nobody named.
+#[test]
+fn another_cluster_without_a_name_does_not_go_on_with_the_snapshots_of_one() {
+    let (_world, repo) = World::new();
+    let first = enterprise(1);
+    first.put_all("test", (0..20).map(|n| Seed::int(n).bin_int("n", n)));
+    Capture::of(&first, &repo).run(&repo, &quick(), &Heard::default()).unwrap();
+    assert_eq!(newest(&repo).content.attributes["nodes"].as_array().unwrap().len(), 1);
+    let nodes = vec!["BC1DEADBEEF0002".to_owned()];
+    let second = here(Config { enterprise: true, node_ids: nodes, ..Config::with_nodes(1) });
+    second.put("test", Seed::int(100).bin_int("n", 100));
+    let error = Capture::back(&second, &repo, 60).run(&repo, &quick(), &Heard::default()).unwrap_err();
+    assert!(error.to_string().contains("has no name and none of the nodes"), "{error}");
+    assert!(repo.snapshots().unwrap().len() == 1 && second.data_centers().is_empty());
+    let options = LiveOptions { chosen: true, ..quick() };
+    Capture::of(&second, &repo).run(&repo, &options, &Heard::default()).unwrap();
+}
+
 #[test]
 fn a_community_edition_says_that_it_cannot() {
     let server = here(Config::with_nodes(1));

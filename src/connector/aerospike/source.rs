@@ -48,7 +48,7 @@ const WINDOWS_BYTES: usize = 24 * 1024 * 1024;
 const MAX_READERS: usize = 16;
 
 /// The name of clusters that nobody named.
-const UNNAMED: &str = "null";
+pub(super) const UNNAMED: &str = "null";
 
 /// A cluster to read.
 #[derive(Debug)]
@@ -463,7 +463,21 @@ impl AerospikeSession {
     }
 }
 
-fn node_ids(attributes: &Json) -> BTreeSet<String> {
+/// Why a cluster without a name is not taken for the one of a snapshot.
+pub(super) fn another_cluster(
+    object: &str,
+    snapshot: &impl std::fmt::Display,
+    theirs: BTreeSet<String>,
+) -> ConnectorError {
+    let reason = format!(
+        "its cluster has no name and none of the nodes of snapshot {snapshot} ({}): it may be another one",
+        theirs.into_iter().collect::<Vec<_>>().join(", ")
+    );
+    ConnectorError::Mismatch { object: object.to_owned(), reason }
+}
+
+/// The nodes that a snapshot was taken of.
+pub(super) fn node_ids(attributes: &Json) -> BTreeSet<String> {
     let nodes = attributes.get("nodes").and_then(Json::as_array);
     nodes.into_iter().flatten().filter_map(|node| node.get("id")?.as_str().map(str::to_owned)).collect()
 }
@@ -625,13 +639,9 @@ impl Evidence for AerospikeSession {
         let theirs = node_ids(parent.attributes);
         let is_gone = |id: &&String| !self.watch.before.nodes.contains_key(*id);
         if self.unnamed && !parent.chosen && !theirs.is_empty() && theirs.iter().all(|id| is_gone(&id)) {
-            let reason = format!(
-                "its cluster has no name and none of the nodes of snapshot {} ({}): it may be another one",
-                parent.snapshot,
-                theirs.into_iter().collect::<Vec<_>>().join(", ")
+            return Err(
+                another_cluster(&self.object, &parent.snapshot, theirs).with([Remedy::NameSource, Remedy::NameParent])
             );
-            let error = ConnectorError::Mismatch { object: self.object.clone(), reason };
-            return Err(error.with([Remedy::NameSource, Remedy::NameParent]));
         }
         *self.parent_copies.lock().unwrap_or_else(PoisonError::into_inner) = copies_told(parent.attributes);
         if !parent.accept_deletions {

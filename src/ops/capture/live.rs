@@ -38,6 +38,8 @@ pub struct LiveOptions {
     pub start_timeout: Duration,
     /// Why what is shipped may not be all that is not in the newest snapshot.
     pub gap: Option<String>,
+    /// Whether a person named the source, and so said that it is the same.
+    pub chosen: bool,
 }
 
 impl Default for LiveOptions {
@@ -51,6 +53,7 @@ impl Default for LiveOptions {
             poll: Duration::from_secs(1),
             start_timeout: Duration::from_secs(30),
             gap: None,
+            chosen: false,
         }
     }
 }
@@ -164,6 +167,10 @@ struct Course<'a> {
     is_whole: bool,
     /// Whether a snapshot says so.
     is_said: bool,
+    /// Whether nodes have to ship all that is there.
+    ships_all: bool,
+    /// Messages that came, and records that are there, where those are by far more.
+    lacking: Option<(u64, u64)>,
     standing: Standing,
     /// What was made by then is in a snapshot.
     recovery_point: Option<Timestamp>,
@@ -188,8 +195,12 @@ impl Course<'_> {
 
 impl Live<'_> {
     fn run(&self) -> Result<CaptureOutcome, OpsError> {
+        if let Some(newest) = newest(self.repo, self.source)? {
+            self.center.check_nodes(&newest.id.short(), &newest.content.attributes, self.options.chosen)?;
+        }
         self.center.check_name()?;
         self.make_anew()?;
+        let ships_all = self.center.ships_all() && !self.center.goes_on();
         // What goes on ships what it has not shipped, whatever was said of the time before.
         let gap = self.options.gap.as_deref().filter(|_| !self.center.goes_on());
         self.make_center()?;
@@ -197,6 +208,8 @@ impl Live<'_> {
             outcome: CaptureOutcome { complete: true, ..CaptureOutcome::default() },
             is_whole: false,
             is_said: false,
+            ships_all,
+            lacking: None,
             standing: Standing::default(),
             recovery_point: None,
             failures: 0,
@@ -279,8 +292,14 @@ impl Live<'_> {
         course.looked = Instant::now();
         let asked = self.repo.clock().now();
         course.standing = self.center.standing();
-        let Standing { nodes, silent, recoveries_pending, lag } = course.standing;
-        let is_whole = nodes > 0 && silent == 0 && recoveries_pending == 0;
+        let lag = course.standing.lag;
+        course.lacking = None;
+        if course.ships_all && !course.is_whole && course.standing.recoveries_pending == 0 {
+            let (came, there) = (self.listener.arrived(), self.center.records().unwrap_or_default());
+            // What is over and not yet removed is counted, and not shipped.
+            course.lacking = (came < there.div_ceil(2)).then_some((came, there));
+        }
+        let is_whole = course.standing.is_recovered() && course.lacking.is_none();
         course.is_whole |= is_whole;
         if is_whole {
             // What is not acknowledged counts as lag, and lag is told in whole seconds.
@@ -293,7 +312,7 @@ impl Live<'_> {
 
     /// Tells how far the capture is.
     fn tell(&self, course: &Course<'_>) {
-        let Standing { lag, recoveries_pending, nodes, silent } = course.standing;
+        let Standing { lag, recoveries_pending, nodes, silent, .. } = course.standing;
         self.progress.stream(&StreamStanding {
             recovery_point: course.recovery_point,
             last_commit: course.outcome.end,
@@ -356,10 +375,8 @@ impl Live<'_> {
         }
         let parent = writer.parent();
         let mut attributes = parent.map_or(Json::Null, |parent| parent.content.attributes.clone());
+        self.center.describe(&mut attributes);
         if let Some(by) = course.recovery_point.or_else(|| parent.and_then(shipped_by)) {
-            if attributes.is_null() {
-                attributes = json!({});
-            }
             attributes[STATE] = json!({ "shipped_by": by.as_millis() });
         }
         writer.set_attributes(attributes);
@@ -376,17 +393,15 @@ impl Live<'_> {
 
     /// Whether all that was to be shipped has been.
     fn is_over<'s>(&'s self, course: &mut Course<'s>, is_quiet: bool) -> Result<bool, OpsError> {
-        let Standing { lag, nodes, silent, recoveries_pending } = course.standing;
-        if self.listener.arrived() == 0
-            && recoveries_pending > 0
-            && course.began.elapsed() >= self.options.start_timeout
-        {
+        let Standing { lag, recoveries_pending, .. } = course.standing;
+        let is_late = course.began.elapsed() >= self.options.start_timeout;
+        if self.listener.arrived() == 0 && (recoveries_pending > 0 || course.lacking.is_some()) && is_late {
             return Err(OpsError::Failed(format!(
                 "nothing was shipped in {} s: can the nodes reach the address that they were given?",
                 self.options.start_timeout.as_secs()
             )));
         }
-        if nodes == 0 || silent > 0 || recoveries_pending > 0 {
+        if !course.standing.is_recovered() || course.lacking.is_some() && !is_late {
             return Ok(false);
         }
         let Some(checkpoint) = course.checkpoint else {
@@ -401,6 +416,15 @@ impl Live<'_> {
         // Nodes were asked after it, and nothing has come since.
         if has_come && is_quiet && course.looked > checkpoint {
             course.held = None;
+            if let Some((came, there)) = course.lacking {
+                let words = format!(
+                    "{there} records are in the namespace, and {came} were shipped: what came from other clusters is shipped only \
+                     where that was asked for"
+                );
+                self.progress.warn(WarningKind::Problem, self.center.namespace(), words.clone());
+                course.outcome.problems.push(words);
+                course.outcome.complete = false;
+            }
             return Ok(true);
         }
         Ok(false)

@@ -90,6 +90,11 @@ impl Control {
         self.0.xdr.mute.store(nothing, Ordering::SeqCst);
     }
 
+    /// Whether nodes say from here on that there is nothing to recover, as those do that have not counted yet.
+    pub fn count_nothing(&self, nothing: bool) {
+        self.0.xdr.uncounted.store(nothing, Ordering::SeqCst);
+    }
+
     /// A node restarts just before it takes an order about a data center that has these words in it, so many times.
     pub fn restart_at_order(&self, words: &str, times: usize) {
         *lock(&self.0.xdr.restarts_at) = Some((words.to_owned(), times));

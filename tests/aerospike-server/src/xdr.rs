@@ -40,6 +40,8 @@ pub(crate) struct Xdr {
     pub(crate) twice: AtomicBool,
     /// Whether nothing is shipped.
     pub(crate) mute: AtomicBool,
+    /// Whether nodes say that nothing is to be recovered, as those that have not counted yet.
+    pub(crate) uncounted: AtomicBool,
     /// An order with these words in it finds that its node has restarted, so many times.
     pub(crate) restarts_at: Mutex<Option<(String, usize)>>,
     /// An order with these words in it is refused.

@@ -185,6 +185,7 @@ pub(super) fn run(args: &CaptureArgs, stream: StreamOptions, context: &Context) 
         poll: args.pace.info_polling_period,
         start_timeout: live.start_timeout,
         gap: gap(back, needed),
+        chosen: args.source_name.is_some(),
         ..LiveOptions::default()
     };
     let stream = StreamOptions { supersede: !args.pace.once, ..stream };

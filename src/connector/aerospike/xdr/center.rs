@@ -4,14 +4,17 @@ use super::super::{
     clock::Clocks,
     cluster::{Cluster, Node},
     error::Error,
+    facts::NamespaceFacts,
     info,
     options::{AerospikeOptions, ClusterPlace},
+    source::{UNNAMED, another_cluster, node_ids},
 };
 use crate::{
     connector::{ConnectorError, Identity, SourceUrl},
     record::Timestamp,
-    report::ErrorKind,
+    report::{ErrorKind, Remedy},
 };
+use serde_json::{Value as Json, json};
 use std::{
     collections::{BTreeMap, BTreeSet},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -37,6 +40,9 @@ pub struct CenterOptions {
 /// What is shipped again beyond the time since everything was shipped.
 pub const MARGIN_SECONDS: u64 = 60;
 
+/// A node has counted what it has to ship by then; before that it may say that nothing is left although it has not begun.
+const COUNTED_AFTER: Duration = Duration::from_secs(3);
+
 /// The longest name of a data center.
 const MAX_NAME: usize = 31;
 
@@ -51,6 +57,16 @@ pub struct Standing {
     pub nodes: usize,
     /// Nodes that did not tell, or have lost the data center.
     pub silent: usize,
+    /// Nodes that may not have counted yet what they have to ship.
+    pub uncounted: usize,
+}
+
+impl Standing {
+    /// Whether every node has shipped what was there.
+    #[must_use]
+    pub const fn is_recovered(&self) -> bool {
+        self.nodes > 0 && self.silent == 0 && self.recoveries_pending == 0 && self.uncounted == 0
+    }
 }
 
 /// A cluster whose changes are captured.
@@ -73,6 +89,8 @@ struct Told {
     on: BTreeSet<String>,
     /// Nodes on which it was begun and may be half made.
     begun: BTreeSet<String>,
+    /// When a node was told of it by us.
+    made: BTreeMap<String, Instant>,
     /// What a node had to ship by then it has shipped. Of those that are gone too: they may come again and have forgotten what they
     /// were told.
     shipped_by: BTreeMap<String, Instant>,
@@ -101,7 +119,7 @@ impl Center {
         }
         let cluster = Cluster::connect(&place.seeds, reached).map_err(|error| error.into_connector(&object))?;
         let name = cluster.name();
-        let name = if name.is_empty() { "null".to_owned() } else { name };
+        let name = if name.is_empty() { UNNAMED.to_owned() } else { name };
         Ok(Self {
             cluster,
             namespace,
@@ -172,6 +190,42 @@ impl Center {
             side.insert(node.id.clone());
         }
         Ok(())
+    }
+
+    /// Refuses a cluster without a name that has none of the nodes that a snapshot was taken of. `is_chosen` says that a person named
+    /// the source.
+    ///
+    /// # Errors
+    /// [`ConnectorError`].
+    pub fn check_nodes(&self, snapshot: &str, attributes: &Json, is_chosen: bool) -> Result<(), ConnectorError> {
+        let theirs = node_ids(attributes);
+        let is_here = |id: &String| self.cluster.nodes().iter().any(|node| node.id == *id);
+        if self.name != UNNAMED || is_chosen || theirs.is_empty() || theirs.iter().any(is_here) {
+            return Ok(());
+        }
+        Err(another_cluster(&self.object, &snapshot, theirs).with([Remedy::NameSource]))
+    }
+
+    /// What a snapshot says of its cluster, as a backup says it.
+    pub fn describe(&self, attributes: &mut Json) {
+        if !attributes.is_object() {
+            *attributes = json!({ "format": 1 });
+        }
+        let nodes = self.cluster.nodes();
+        attributes["cluster_name"] = json!(self.name);
+        attributes["nodes"] = nodes.iter().map(|node| json!({ "id": node.id, "build": node.build })).collect();
+    }
+
+    /// Whether nodes are told to ship all that is there.
+    #[must_use]
+    pub fn ships_all(&self) -> bool {
+        self.options.rewind == Some(0)
+    }
+
+    /// Records in the namespace, those that are over and not yet removed among them; none if nobody tells.
+    #[must_use]
+    pub fn records(&self) -> Option<u64> {
+        NamespaceFacts::read(&self.cluster, &self.namespace).ok().map(|facts| facts.objects)
     }
 
     /// Whether the data center was there already when its name was checked.
@@ -248,6 +302,7 @@ impl Center {
         let mut told = self.told();
         told.begun.remove(&node.id);
         told.on.insert(node.id.clone());
+        told.made.insert(node.id.clone(), Instant::now());
         Ok(())
     }
 
@@ -306,6 +361,10 @@ impl Center {
                 standing.nodes += 1;
                 standing.lag = standing.lag.max(lag);
                 standing.recoveries_pending = standing.recoveries_pending.saturating_add(pending);
+                if pending == 0 && !self.has_counted(&node.id, number("recoveries")) {
+                    standing.uncounted += 1;
+                    continue;
+                }
                 // Lag is told in whole seconds.
                 let behind = Duration::from_secs(lag.saturating_add(1));
                 if let (0, Some(by)) = (pending, asked.checked_sub(behind)) {
@@ -322,6 +381,14 @@ impl Center {
             }
         }
         standing
+    }
+
+    /// Whether what a node says of its recoveries is said of all of them: the order to ship is taken before they are counted.
+    fn has_counted(&self, id: &str, recoveries: Option<u64>) -> bool {
+        let made = self.told().made.get(id).copied();
+        self.options.rewind.is_none()
+            || recoveries.is_some_and(|recoveries| recoveries > 0)
+            || made.is_none_or(|made| made.elapsed() >= COUNTED_AFTER)
     }
 
     /// Holds up the writes of transactions on every node, or lets them go on. Every node is told, whatever others say.

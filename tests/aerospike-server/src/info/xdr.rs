@@ -102,6 +102,9 @@ fn stats(shared: &Shared, node: usize, request: &Request<'_>) -> String {
     let Some(center) = center(shared, node, request) else { return error(4, "DC not found") };
     let pending = u8::from(!center.is_recovered.load(Ordering::SeqCst));
     let lag = center.lag.load(Ordering::SeqCst);
+    if shared.xdr.uncounted.load(Ordering::SeqCst) {
+        return format!("lag={lag};in_queue=0;recoveries=0;recoveries_pending=0;success=0");
+    }
     format!("lag={lag};in_queue=0;recoveries=1;recoveries_pending={pending};success=0")
 }
 

@@ -1,6 +1,6 @@
 //! What can go wrong with sources and targets.
 
-use super::Role;
+use super::{Role, passwords::without_password};
 use crate::report::{ErrorKind, Remedy};
 use thiserror::Error;
 
@@ -9,7 +9,7 @@ use thiserror::Error;
 #[non_exhaustive]
 pub enum ConnectorError {
     /// The URL cannot be understood.
-    #[error("`{url}` is no source or target: {reason}")]
+    #[error("`{}` is no source or target: {reason}", without_password(url))]
     Url {
         /// What was given.
         url: String,
@@ -23,7 +23,7 @@ pub enum ConnectorError {
         reason: String,
     },
     /// Options that this source or target does not know.
-    #[error("{}", foreign(url, options, *role, of.as_deref()))]
+    #[error("{}", foreign(&without_password(url), options, *role, of.as_deref()))]
     ForeignOptions {
         /// What they were given for.
         url: String,
@@ -153,7 +153,7 @@ impl ConnectorError {
     #[must_use]
     pub fn object(&self) -> String {
         match self.bare() {
-            Self::Url { url, .. } | Self::ForeignOptions { url, .. } => url.clone(),
+            Self::Url { url, .. } | Self::ForeignOptions { url, .. } => without_password(url),
             Self::Missing { object }
             | Self::Usage { object, .. }
             | Self::Locked { object, .. }

@@ -29,6 +29,7 @@ pub mod lookup;
 pub mod open;
 pub mod options;
 pub mod outcome;
+pub mod passwords;
 pub mod plan;
 #[cfg(feature = "postgresql")]
 pub mod postgres;

@@ -259,3 +259,24 @@ fn trying_a_folder_leaves_nothing_in_it() {
     world.ok(&["check-storage", "empty", "--no-throughput"]);
     assert_eq!(std::fs::read_dir(world.path("empty")).unwrap().count(), 0);
 }
+
+/// A password has no place there; who types one does not find it in the log of the job.
+#[test]
+fn a_password_in_the_place_of_files_is_not_shown() {
+    let world = World::new();
+    world.sql("x.db", "CREATE TABLE t (id INTEGER PRIMARY KEY)");
+    world.backup(&["sqlite:x.db"]);
+    for args in [
+        &["backup", "asb:s3://u:s3cr3t@b/x"][..],
+        &["inspect", "asb:s3://u:s3cr3t@b/x"],
+        &["restore", "latest", "asb:s3://u:s3cr3t@b/x"],
+        &["capture", "asbx:s3://u:s3cr3t@b/x"],
+        &["replay", "latest", "asbx:s3://u:s3cr3t@b/x"],
+        &["--json", "inspect", "asb:s3://u:s3cr3t@b/x"],
+        &["asrestore", "--validate", "-d", "s3://u:s3cr3t@b/x"],
+    ] {
+        let ran = world.run(args);
+        assert!(ran.code != Some(0) && ran.err.contains("s3://u@b/x"), "{args:?}: {ran:?}");
+        assert!(!ran.err.contains("s3cr3t") && !ran.out.contains("s3cr3t"), "{args:?}: {ran:?}");
+    }
+}

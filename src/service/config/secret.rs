@@ -7,7 +7,7 @@ use crate::connector::{
         options::Address,
         secrets::{AgentPlace, DEFAULT_PORT, SecretAgent as Agent, named},
     },
-    url::with_secrets_as,
+    passwords::with_secrets_as,
 };
 use serde_json::Value as Json;
 use std::{io::Read as _, time::Duration};

@@ -250,7 +250,7 @@ fn timelock() -> (u16, Arc<AtomicI64>, Arc<Mutex<Vec<String>>>) {
             }
             let path = first.split(' ').nth(1).unwrap_or_default().to_owned();
             let (status, body) = if path == "/api/bank/timestamp/fresh-timestamp" {
-                ("200 OK", own.fetch_add(1, Ordering::SeqCst).to_string())
+                ("200 OK", own.fetch_add(100, Ordering::SeqCst).to_string())
             } else if path == "/api/bank/timelock/immutable-timestamp" {
                 ("200 OK", "19500".to_owned())
             } else if let Some(to) = path.strip_prefix("/api/bank/timestamp-management/fast-forward?currentTimestamp=")
@@ -284,17 +284,17 @@ fn timestamps_that_a_timelock_keeps_are_asked_for_before_and_after_and_moved_for
     let (port, next, asked) = timelock();
     let address = format!("http://127.0.0.1:{port}/api/");
     room.ok(&["backup", &url("s"), "--timelock", &address]);
-    for (name, content) in [("backup", "20000\n"), ("fast-forward", "20001\n"), ("immutable", "19500\n")] {
+    for (name, content) in [("backup", "20000\n"), ("fast-forward", "20100\n"), ("immutable", "19500\n")] {
         assert_eq!(room.ok(&["dump", "latest", "timestamps", &format!("{name}.timestamp")]).out, content);
     }
     // Elsewhere another TimeLock begins, which must be told.
     next.store(10_000, Ordering::SeqCst);
     let mut copy = cluster.database("copy");
     room.ok(&["restore", "latest", &url("copy"), "--timelock", &address, "--verify"]);
-    assert_eq!(next.load(Ordering::SeqCst), 20_003, "{:?}", asked.lock().unwrap());
+    assert_eq!(next.load(Ordering::SeqCst), 20_201, "{:?}", asked.lock().unwrap());
     assert_eq!(value(&mut copy, 3, 19_900), ["01"]);
     cluster.database("untold");
-    room.run(&["restore", "latest", &url("untold")]).ends(3, &["move it forward to 20001"]);
+    room.run(&["restore", "latest", &url("untold")]).ends(3, &["move it forward to 20100"]);
     room.run(&["backup", &url("s"), "--timelock", "http://127.0.0.1:1/api"])
         .ends(1, &["TimeLock at http://127.0.0.1:1/api"]);
     room.run(&["backup", &url("s"), "--timestamp-command", "echo x"]).ends(1, &["no timestamp"]);
@@ -304,6 +304,14 @@ fn timestamps_that_a_timelock_keeps_are_asked_for_before_and_after_and_moved_for
     let path = room.path("back");
     let back = format!("if test -e {0}; then echo 5; else touch {0}; echo 9; fi", path.display());
     room.run(&["backup", &url("s"), "--timestamp-command", &back]).ends(1, &["before the backup timestamp"]);
+    // A file of yesterday, and the clock of another store.
+    room.run(&["backup", &url("s"), "--timestamp-command", "echo 30000"]).ends(1, &["given twice"]);
+    let counter = room.path("counter");
+    fs::write(&counter, "5").unwrap();
+    let low = format!("n=$(cat {0}); echo $((n + 1)) > {0}; cat {0}", counter.display());
+    room.run(&["backup", &url("s"), "--timestamp-command", &low]).ends(3, &["are not of this store"]);
+    room.run(&["backup", &url("s"), "--timestamp-command", &low, "--fuzzy", "--sweep-is-off"])
+        .ends(3, &["are not of this store"]);
 
     // One that keeps them in the same database.
     client
@@ -401,7 +409,8 @@ fn stores_that_share_a_table_of_tables_are_told_apart_by_their_prefixes() {
     // What nobody has is missing, whoever asks.
     client.batch_execute("INSERT INTO _metadata VALUES ('default.gone', 3, NULL)").unwrap();
     for prefix in ["a_", "ab_"] {
-        room.run(&["backup", &from(prefix), "--timestamp-command", "echo 30000"]).ends(3, &["default.gone"]);
+        fs::remove_file(room.path("clock")).unwrap();
+        room.run(&["backup", &from(prefix), "--timestamp-command", &clock(&room)]).ends(3, &["default.gone"]);
     }
     // Alone, it cannot tell names of the other from those of tables that are lost.
     room.run(&["backup", &format!("atlasdb:{}?prefix=ab_", cluster.url("copy"))]).ends(3, &["default.audit"]);

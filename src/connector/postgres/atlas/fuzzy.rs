@@ -4,6 +4,7 @@
 use super::{
     ground::{Ground, Tables},
     guard::Guard,
+    source::{contradiction, say_foreign},
     timelock::Giver,
     timestamps::{FileStream, StoreAttributes, Timestamps},
 };
@@ -47,6 +48,8 @@ pub(super) struct Fuzzy {
     immutable_timestamp: Option<i64>,
     /// Known when all is read.
     timestamps: OnceLock<Timestamps>,
+    /// What of the state says that the timestamps are not of this store.
+    foreign: Mutex<Vec<String>>,
     stopped: AtomicBool,
 }
 
@@ -140,6 +143,7 @@ impl Fuzzy {
             backup_timestamp,
             immutable_timestamp,
             timestamps: OnceLock::new(),
+            foreign: Mutex::default(),
             stopped: AtomicBool::new(false),
         })
     }
@@ -208,13 +212,19 @@ impl Fuzzy {
         if let Some(guard) = lock(&self.guard).take() {
             guard.release()?;
         }
+        // A state that is fixed before the last timestamp is given has no commit after it.
+        let mut client = self.server.connect()?;
+        let fixed = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY; SELECT 1";
+        client.batch_execute(fixed).map_err(|error| self.ground.reading(&error))?;
         let timestamps = Timestamps {
             given_by: self.giver.name().to_owned(),
             backup_timestamp: self.backup_timestamp,
             fast_forward_timestamp: self.giver.fresh()?,
             immutable_timestamp: self.immutable_timestamp,
         };
-        timestamps.check().map_err(|why| self.ground.mismatch(&why))?;
+        timestamps.check().and_then(|()| timestamps.check_fresh()).map_err(|why| self.ground.mismatch(&why))?;
+        let found = contradiction(&mut client, &self.ground, timestamps.fast_forward_timestamp, say_foreign)?;
+        lock(&self.foreign).extend(found);
         Ok(self.timestamps.get_or_init(|| timestamps))
     }
 
@@ -267,6 +277,7 @@ impl SourceSession for Fuzzy {
         for session in self.parts.iter().filter_map(|part| part.session.get()) {
             end.missing.extend(session.finish()?.missing);
         }
+        end.missing.extend(lock(&self.foreign).iter().cloned());
         Ok(end)
     }
 

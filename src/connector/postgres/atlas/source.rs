@@ -68,14 +68,8 @@ impl AtlasSource {
     }
 
     /// Whether the state that `client` sees contradicts its own bound, in words.
-    fn contradiction(&self, client: &mut Client, from: i64) -> Result<Option<String>, ConnectorError> {
-        let looking = Cleaning { dry_run: true, ..Cleaning::default() };
-        match clean::clean(client, &self.ground, from, looking) {
-            Ok(cleaned) => Ok(say_contradiction(&cleaned, from)),
-            // What makes no sense is backed up as it is; a restore tells of it.
-            Err(ConnectorError::Mismatch { .. }) => Ok(None),
-            Err(error) => Err(error),
-        }
+    fn contradiction(&self, client: &mut Client, from: i64, say: Say) -> Result<Option<String>, ConnectorError> {
+        contradiction(client, &self.ground, from, say)
     }
 
     /// The timestamps of the state that `client` sees.
@@ -102,9 +96,39 @@ impl AtlasSource {
                 immutable_timestamp: None,
             }
         };
-        timestamps.check().map_err(|why| self.ground.mismatch(&why))?;
+        timestamps.check().and_then(|()| timestamps.check_fresh()).map_err(|why| self.ground.mismatch(&why))?;
         Ok(timestamps)
     }
+}
+
+/// Says what commits mean that should not be.
+pub(super) type Say = fn(&Cleaned, i64) -> Option<String>;
+
+/// What is said of commits at or after `from` in the state that `client` sees.
+pub(super) fn contradiction(
+    client: &mut Client,
+    ground: &Ground,
+    from: i64,
+    say: Say,
+) -> Result<Option<String>, ConnectorError> {
+    let looking = Cleaning { dry_run: true, ..Cleaning::default() };
+    match clean::clean(client, ground, from, looking) {
+        Ok(cleaned) => Ok(say(&cleaned, from)),
+        // What makes no sense is backed up as it is; a restore tells of it.
+        Err(ConnectorError::Mismatch { .. }) => Ok(None),
+        Err(error) => Err(error),
+    }
+}
+
+/// Commits of a state at or after a timestamp that was given when it was fixed, in words: then the two are not of one store.
+pub(super) fn say_foreign(cleaned: &Cleaned, from: i64) -> Option<String> {
+    let latest = cleaned.transactions.iter().map(|(_, commit)| *commit).max()?;
+    Some(format!(
+        "{} transactions of this state committed at or after {from} (at {latest}, one of them), a timestamp that was asked for \
+         when they had: the timestamps are not of this store, or were old, and a restore aborts what committed after the one \
+         of the backup",
+        cleaned.cleaned
+    ))
 }
 
 /// Commits at or above the bound of the very state that they are in, in words: then it was lost or set back.
@@ -161,7 +185,9 @@ impl Source for AtlasSource {
             // Where a run has to begin again, what was asked for before the first state is before the later one, too.
             let timestamps = self.timestamps(client, before.as_ref())?;
             if self.restored.is_none() && self.giver.is_none() {
-                tables.missing.extend(self.contradiction(client, timestamps.backup_timestamp)?);
+                tables.missing.extend(self.contradiction(client, timestamps.backup_timestamp, say_contradiction)?);
+            } else if self.restored.is_none() {
+                tables.missing.extend(self.contradiction(client, timestamps.fast_forward_timestamp, say_foreign)?);
             }
             let chosen = tables.found.iter().map(|table| (self.ground.schema.clone(), table.clone()));
             let selection = Selection::only(chosen);

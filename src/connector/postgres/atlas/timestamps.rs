@@ -106,6 +106,15 @@ impl Timestamps {
         Ok(())
     }
 
+    /// Refuses timestamps that others gave and that were not made each time: one that is fresh was never given before.
+    pub(super) fn check_fresh(&self) -> Result<(), String> {
+        let twice = self.backup_timestamp;
+        if self.given_by == GIVEN_BY_STORE || self.fast_forward_timestamp != twice {
+            return Ok(());
+        }
+        Err(format!("{twice} was given twice: these are no fresh timestamps (one of a file that was written before?)"))
+    }
+
     /// The files, by name.
     pub(super) fn files(&self) -> BTreeMap<&'static str, String> {
         let line = |timestamp: i64| format!("{timestamp}\n");

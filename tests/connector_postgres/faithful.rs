@@ -4,6 +4,38 @@ use crate::cluster::{Cluster, Room, rows};
 
 #[test]
 #[ignore = "needs postgresql"]
+fn servers_elsewhere_are_named_without_their_passwords_and_stop_no_rows() {
+    let cluster = Cluster::new();
+    let mut client = cluster.database("d");
+    client
+        .batch_execute(
+            "CREATE ROLE tmp_um; CREATE ROLE guest LOGIN; CREATE EXTENSION postgres_fdw; \
+             CREATE SERVER srv FOREIGN DATA WRAPPER postgres_fdw OPTIONS (host 'h'); \
+             CREATE USER MAPPING FOR tmp_um SERVER srv OPTIONS (user 'u', password 'topsecretpw'); \
+             CREATE SUBSCRIPTION sub CONNECTION 'host=nowhere password=subsecretpw' PUBLICATION x WITH (connect = false); \
+             CREATE TABLE t (k int PRIMARY KEY); INSERT INTO t VALUES (1)",
+        )
+        .unwrap();
+    let (room, url) = (Room::new(), cluster.url("d"));
+    room.backup(&url);
+    client.batch_execute("DROP USER MAPPING FOR tmp_um SERVER srv; DROP ROLE tmp_um").unwrap();
+    for way in [&[][..], &["--single-transaction"]] {
+        let to = format!("to{}", way.len());
+        let mut copy = cluster.database(&to);
+        copy.batch_execute(&format!("GRANT ALL ON DATABASE {to} TO guest; GRANT ALL ON SCHEMA public TO guest"))
+            .unwrap();
+        let target = cluster.url(&to).replace("postgres@", "guest@");
+        let ran = room
+            .run(&[&["restore", "latest", &target], way].concat())
+            .ends(3, &["CREATE USER MAPPING FOR tmp_um", "CREATE SUBSCRIPTION sub"]);
+        assert!(!format!("{ran:?}").contains("secretpw"), "{ran:?}");
+        assert_eq!(rows(&mut copy, "TABLE t"), ["1"]);
+    }
+    client.batch_execute("ALTER SUBSCRIPTION sub SET (slot_name = NONE); DROP SUBSCRIPTION sub").unwrap();
+}
+
+#[test]
+#[ignore = "needs postgresql"]
 fn a_socket_is_a_way_to_the_server() {
     let cluster = Cluster::new();
     let mut client = cluster.database("d");

@@ -7,6 +7,22 @@ use super::{
 };
 use crate::connector::ConnectorError;
 
+/// Whether a statement names what is not there: it was left out of the snapshot, or could not be made.
+fn needs_what_is_missing(error: &postgres::Error) -> bool {
+    error.code().is_some_and(|code| ["42P01", "42703", "42704", "42883", "3F000"].contains(&code.code()))
+}
+
+/// Whether a statement makes what rows may not need, and not every server or user can make.
+fn is_of_superusers(statement: &str, error: &postgres::Error) -> bool {
+    let code = error.code().map(postgres::error::SqlState::code);
+    let makes = |what: &str| statement.strip_prefix("CREATE ").is_some_and(|rest| rest.starts_with(what));
+    makes("EXTENSION ")
+        || code == Some("42501")
+            && ["FUNCTION ", "PROCEDURE ", "AGGREGATE ", "OPERATOR ", "CAST ", "CONVERSION ", "TEXT SEARCH "]
+                .iter()
+                .any(|what| makes(what))
+}
+
 /// Runs a statement in a transaction; if it fails, what it did is undone alone.
 pub(super) fn attempt(
     client: &mut Client,
@@ -38,7 +54,7 @@ pub(super) fn define(
     if is_there(statement, &error) {
         return Ok(());
     }
-    if may_fail || is_aside(statement) {
+    if may_fail || is_aside(statement) || needs_what_is_missing(&error) || is_of_superusers(statement, &error) {
         miss(statement, &error, missing);
         return Ok(());
     }
@@ -70,9 +86,20 @@ pub(super) fn refused(reason: String) -> ConnectorError {
     ConnectorError::Mismatch { object: "the snapshot's definitions".to_owned(), reason }
 }
 
-/// A statement as it is shown.
+/// A statement as it is shown: without passwords of other servers.
 pub(super) fn shortened(statement: &str) -> String {
-    statement.split_whitespace().collect::<Vec<_>>().join(" ").chars().take(200).collect()
+    let mut words: Vec<&str> = statement.split_whitespace().collect();
+    let is_foreign = match words.as_slice() {
+        ["CREATE" | "ALTER", "SERVER" | "SUBSCRIPTION" | "FOREIGN", ..]
+        | ["CREATE" | "ALTER", "USER", "MAPPING", ..] => true,
+        _ => false,
+    };
+    let is_secret = |word: &&str| word.starts_with("OPTIONS") || *word == "CONNECTION";
+    if let Some(at) = words.iter().position(is_secret).filter(|_| is_foreign) {
+        words.truncate(at + 1);
+        words.push("…");
+    }
+    words.join(" ").chars().take(200).collect()
 }
 
 /// Whether what a statement makes is there already.
@@ -87,18 +114,44 @@ fn is_placing(statement: &str) -> bool {
     ["SET default_tablespace ", "SET default_table_access_method "].iter().any(|start| statement.starts_with(start))
 }
 
-/// Whether a statement says who owns or may do what, describes, or places: rows come back without it.
+/// Whether a statement says who owns or may do what, describes, places, or names other servers: rows come back without it.
 pub(super) fn is_aside(statement: &str) -> bool {
     let first = statement.split_whitespace().next().unwrap_or_default();
     ["GRANT", "REVOKE", "COMMENT", "SECURITY"].contains(&first)
         || is_placing(statement)
         || statement.starts_with("ALTER DEFAULT PRIVILEGES")
         || (first == "ALTER" && statement.contains(" OWNER TO "))
+        || ["USER MAPPING ", "SERVER ", "FOREIGN TABLE ", "FOREIGN DATA WRAPPER "]
+            .iter()
+            .any(|what| statement.strip_prefix("CREATE ").is_some_and(|rest| rest.starts_with(what)))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn passwords_of_other_servers_are_not_shown() {
+        for (statement, shown) in [
+            (
+                "CREATE USER MAPPING FOR a SERVER s OPTIONS (\n    password 'secret',\n    \"user\" 'u'\n)",
+                "CREATE USER MAPPING FOR a SERVER s OPTIONS …",
+            ),
+            (
+                "CREATE SUBSCRIPTION s CONNECTION 'host=h password=secret' PUBLICATION p WITH (connect = false)",
+                "CREATE SUBSCRIPTION s CONNECTION …",
+            ),
+            (
+                "CREATE SERVER s FOREIGN DATA WRAPPER w OPTIONS (x 'secret')",
+                "CREATE SERVER s FOREIGN DATA WRAPPER w OPTIONS …",
+            ),
+            ("ALTER SERVER s OWNER TO o", "ALTER SERVER s OWNER TO o"),
+            ("COMMENT ON TABLE t IS 'OPTIONS CONNECTION x'", "COMMENT ON TABLE t IS 'OPTIONS CONNECTION x'"),
+        ] {
+            assert_eq!(shortened(statement), shown);
+        }
+        assert!(is_aside("CREATE USER MAPPING FOR a SERVER s") && !is_aside("CREATE TABLE t ()"));
+    }
 
     #[test]
     fn what_concerns_event_triggers_is_told_from_the_rest() {

@@ -59,3 +59,39 @@ fn a_socket_is_a_way_to_the_server() {
         assert_eq!(rows(&mut copy, "TABLE t"), ["1"]);
     }
 }
+
+#[test]
+#[ignore = "needs postgresql"]
+fn what_is_set_for_a_target_does_not_change_arrays() {
+    let cluster = Cluster::new();
+    let mut client = cluster.database("d");
+    client
+        .batch_execute("CREATE TABLE t (id int PRIMARY KEY, x xml[], r regclass[]); INSERT INTO t VALUES (1, ARRAY['<a/>'::xml, NULL], ARRAY['t'::regclass, NULL])")
+        .unwrap();
+    let room = Room::new();
+    room.backup(&cluster.url("d"));
+    let mut copy = cluster.database("copy");
+    copy.batch_execute("ALTER DATABASE copy SET array_nulls = off").unwrap();
+    room.ok(&["restore", "latest", &cluster.url("copy")]);
+    assert_eq!(
+        rows(&mut copy, "SELECT id, x, x[2] IS NULL, r FROM t"),
+        rows(&mut client, "SELECT id, x, x[2] IS NULL, r FROM t")
+    );
+}
+
+#[test]
+#[ignore = "needs postgresql"]
+fn a_table_in_a_schema_that_may_not_be_used_is_named() {
+    let cluster = Cluster::new();
+    let mut client = cluster.database("d");
+    client
+        .batch_execute(
+            "CREATE ROLE lim LOGIN; CREATE TABLE t (k int PRIMARY KEY); INSERT INTO t VALUES (1); GRANT SELECT ON t TO lim; \
+             CREATE SCHEMA hid; CREATE TABLE hid.x (a serial); GRANT SELECT ON ALL TABLES IN SCHEMA hid TO lim; GRANT SELECT ON ALL SEQUENCES IN SCHEMA hid TO lim",
+        )
+        .unwrap();
+    let (room, url) = (Room::new(), cluster.url("d").replace("postgres@", "lim@"));
+    room.run(&["backup", &url]).ends(3, &["table hid.x: this user may not read it", "sequence hid.x_a_seq"]);
+    let ran = room.run(&["restore", "latest", "jsonl:-"]);
+    assert!(ran.out.contains("\"k\":1") || ran.out.contains("int:1"), "{ran:?}");
+}

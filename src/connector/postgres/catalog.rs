@@ -103,6 +103,7 @@ impl Table {
 
 const TABLES: &str = "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind, c.relpersistence, c.relispartition, c.relfilenode, \
     pg_relation_filenode(c.oid)::oid, \
+    has_schema_privilege(n.oid, 'USAGE') AND \
     CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE has_table_privilege(c.oid, 'SELECT') END, \
     CASE WHEN c.relrowsecurity THEN row_security_active(c.oid) ELSE false END, \
     coalesce(am.amname = 'heap', false), greatest(c.reltuples, 0)::int8, e.extension, e.condition, c.relispopulated \

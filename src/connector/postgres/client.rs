@@ -68,7 +68,7 @@ impl Server {
         let mut sql = "SET search_path = ''; SET row_security = off; SET DateStyle = 'ISO, YMD'; SET IntervalStyle = postgres; \
                        SET TimeZone = 'UTC'; SET extra_float_digits = 3; SET bytea_output = hex; SET lc_monetary = 'C'; \
                        SET xmloption = content; SET standard_conforming_strings = on; SET idle_in_transaction_session_timeout = 0; \
-                       SET idle_session_timeout = 0; SET quote_all_identifiers = off; \
+                       SET idle_session_timeout = 0; SET quote_all_identifiers = off; SET array_nulls = on; \
                        SET synchronize_seqscans = off; SET enable_indexscan = off; SET enable_indexonlyscan = off; \
                        SET enable_bitmapscan = off; SET jit = off; SET max_parallel_workers_per_gather = 0;"
             .to_owned();

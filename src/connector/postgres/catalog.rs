@@ -5,7 +5,7 @@ use super::{
     client::Client,
     error, names,
     select::Selection,
-    types::{Form, Types},
+    types::{FIRST_OWN, Form, Types},
 };
 use crate::connector::ConnectorError;
 use std::collections::HashMap;
@@ -25,6 +25,10 @@ pub(super) struct Column {
     pub(super) identity: bool,
     /// The function that gives its binary form, if its values may be large.
     pub(super) large: Option<Bytes>,
+    /// Whether its text is what its output function gives: a cast to text may be a user's, and say something else.
+    pub(super) by_output: bool,
+    /// Whether a user's cast makes it of text, where its input function is meant.
+    pub(super) has_cast: bool,
 }
 
 /// How the bytes of a large value are got at.
@@ -39,6 +43,9 @@ pub(super) enum Bytes {
     /// By its text form.
     Cast,
 }
+
+/// `xml`: its text is what is stored, which its output function does not give as it is.
+const XML: u32 = 142;
 
 /// Why a table is not read that this user may not read.
 pub(super) const UNREADABLE: &str = "this user may not read it";
@@ -184,8 +191,21 @@ pub(super) fn measure(client: &mut Client, tables: &mut [Table], object: &str) -
     Ok(())
 }
 
+/// Columns that are read though they are computed: those of a key that is made later, by collection.
+pub(super) type Keys = HashMap<String, Vec<String>>;
+
 /// Reads the columns and keys of tables.
 pub(super) fn describe(client: &mut Client, tables: &mut [Table], object: &str) -> Result<(), ConnectorError> {
+    describe_with(client, tables, &Keys::new(), object)
+}
+
+/// The same of tables whose keys may not be there yet.
+pub(super) fn describe_with(
+    client: &mut Client,
+    tables: &mut [Table],
+    keys: &Keys,
+    object: &str,
+) -> Result<(), ConnectorError> {
     let fail = |error: postgres::Error| error::reading(object, &error);
     let types = Types::read(client, object)?;
     let oids: Vec<u32> = tables.iter().map(|table| table.oid).collect();
@@ -200,17 +220,20 @@ pub(super) fn describe(client: &mut Client, tables: &mut [Table], object: &str) 
         let form = types.form(oid);
         let base = types.base(oid);
         let has_toast = tables[at].has_toast && tables[at].is_heap;
-        let large = (has_toast && row.get::<_, bool>(8)).then(|| match (base, &form) {
-            (17, _) => Bytes::Itself,
-            (25 | 1042 | 1043, _) => Bytes::Text,
-            (_, Form::Cast) => Bytes::Cast,
-            _ => types.send_function(oid).map_or(Bytes::Cast, |send| Bytes::Send(send.to_owned())),
+        // What has no function of its own for it is read within its row, however large.
+        let large = (has_toast && row.get::<_, bool>(8)).then_some(()).and_then(|()| match (base, &form) {
+            (17, _) => Some(Bytes::Itself),
+            (25 | 1043, _) => Some(Bytes::Text),
+            (_, Form::Cast) => Some(Bytes::Cast),
+            _ => types.send_function(oid).map(|send| Bytes::Send(send.to_owned())),
         });
         numbers[at].push(row.get(1));
         tables[at].columns.push(Column {
             name: row.get(2),
             type_text: row.get(4),
             part: PartKind::of(base, &form),
+            by_output: base >= FIRST_OWN || (form == Form::Cast && base != XML),
+            has_cast: types.has_cast(base),
             form,
             not_null: row.get(5),
             generated: row.get::<_, i8>(6) != 0,
@@ -239,18 +262,19 @@ pub(super) fn describe(client: &mut Client, tables: &mut [Table], object: &str) 
         tables[at].key_kind = if is_primary { KeyKind::Primary } else { KeyKind::Unique };
     }
     for table in tables {
-        keep_what_is_read(table);
+        let own = keys.get(&table.collection());
+        keep_what_is_read(table, own.map_or(&[][..], Vec::as_slice));
     }
     Ok(())
 }
 
-/// Leaves out columns that are computed, unless the key has them.
-fn keep_what_is_read(table: &mut Table) {
+/// Leaves out columns that are computed, unless the key has them, or one that is to come.
+fn keep_what_is_read(table: &mut Table, key: &[String]) {
     let mut places = Vec::with_capacity(table.columns.len());
     let mut kept = Vec::new();
     for (at, column) in std::mem::take(&mut table.columns).into_iter().enumerate() {
         places.push(kept.len());
-        if !column.generated || table.key.contains(&at) {
+        if !column.generated || table.key.contains(&at) || key.contains(&column.name) {
             kept.push(column);
         }
     }

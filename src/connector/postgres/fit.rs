@@ -2,7 +2,7 @@
 
 use super::{
     attributes::TableAttributes,
-    catalog::{self, KeyKind, Table},
+    catalog::{self, KeyKind, Keys, Table},
     cell::PartKind,
     client::Client,
     error::reading,
@@ -12,8 +12,13 @@ use super::{
 };
 use crate::connector::ConnectorError;
 
-/// A table of the target; `None` if there is none.
-pub(super) fn find(client: &mut Client, name: &str, object: &str) -> Result<Option<Table>, ConnectorError> {
+/// A table of the target; `None` if there is none. `key` is the one that rows have: its columns are described though they are computed.
+pub(super) fn find(
+    client: &mut Client,
+    name: &str,
+    key: &[String],
+    object: &str,
+) -> Result<Option<Table>, ConnectorError> {
     let place = names::place(name)?;
     let sql = "SELECT c.relkind FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = $1 AND c.relname = $2";
     let found = client.query_opt(sql, &[&place.0, &place.1]).map_err(|error| reading(object, &error))?;
@@ -26,17 +31,19 @@ pub(super) fn find(client: &mut Client, name: &str, object: &str) -> Result<Opti
     for table in &mut tables {
         table.condition = None;
     }
-    catalog::describe(client, &mut tables, object)?;
+    let keys = Keys::from([(name.to_owned(), key.to_vec())]);
+    catalog::describe_with(client, &mut tables, &keys, object)?;
     Ok(tables.into_iter().next())
 }
 
-/// Refuses a table that cannot take the rows, and gives it the key that they have. Where the key is made later, it need not be there.
+/// Refuses a table that cannot take the rows, and gives it the columns and the key that they have. Where the key is made later, it
+/// need not be there. Gives the columns that the rows have not.
 pub(super) fn check_fit(
     table: &mut Table,
     wanted: &TableAttributes,
     must_have_key: bool,
     object: &str,
-) -> Result<(), ConnectorError> {
+) -> Result<Vec<String>, ConnectorError> {
     let mismatch = |reason: String| ConnectorError::Mismatch { object: object.to_owned(), reason };
     for column in &wanted.columns {
         let Some(found) = table.columns.iter_mut().find(|found| found.name == column.name) else {
@@ -48,6 +55,12 @@ pub(super) fn check_fit(
         if bare(&found.type_text) != bare(&column.type_text) {
             return Err(mismatch(format!(
                 "its column {} is {}, the snapshot's is {}",
+                column.name, found.type_text, column.type_text
+            )));
+        }
+        if !column.generated && rounds(&found.type_text, &column.type_text) {
+            return Err(mismatch(format!(
+                "its column {} is {}, the snapshot's is {}: the server would round values without a word",
                 column.name, found.type_text, column.type_text
             )));
         }
@@ -69,6 +82,7 @@ pub(super) fn check_fit(
         let wanted: Vec<&str> = wanted.key.iter().map(String::as_str).collect();
         return Err(mismatch(format!("it has {}, the snapshot has {}", show(&own), show(&wanted))));
     }
+    let others = narrow(table, &|name| wanted.columns.iter().any(|column| column.name == name));
     let key: Option<Vec<usize>> =
         wanted.key.iter().map(|name| table.columns.iter().position(|column| column.name == *name)).collect();
     table.key = key.ok_or_else(|| mismatch("it lacks columns of the snapshot's key".to_owned()))?;
@@ -80,7 +94,52 @@ pub(super) fn check_fit(
     if table.key.is_empty() {
         table.key_kind = KeyKind::Content;
     }
-    Ok(())
+    Ok(others)
+}
+
+/// Leaves out columns that are not meant, unless the key has them; gives their names.
+pub(super) fn narrow(table: &mut Table, is_meant: &dyn Fn(&str) -> bool) -> Vec<String> {
+    let (mut places, mut kept, mut others) = (Vec::new(), Vec::new(), Vec::new());
+    for (at, column) in std::mem::take(&mut table.columns).into_iter().enumerate() {
+        places.push(kept.len());
+        if is_meant(&column.name) || table.key.contains(&at) {
+            kept.push(column);
+        } else {
+            others.push(column.name);
+        }
+    }
+    table.key = table.key.iter().map(|at| places[*at]).collect();
+    table.columns = kept;
+    others
+}
+
+/// Whether values of a type are changed without an error by a column of the same type with another limit.
+fn rounds(found: &str, wanted: &str) -> bool {
+    if found == wanted || found.contains('"') {
+        return false;
+    }
+    let is_of_time = |text: &str| ["time", "interval"].iter().any(|name| text.starts_with(name));
+    if bare(found).trim_end_matches("[]") == "numeric" {
+        // Without a limit any number of digits is kept.
+        let scale = |text: &str| match limits(text).as_slice() {
+            [] => i64::MAX,
+            [_] => 0,
+            [_, scale, ..] => *scale,
+        };
+        return scale(found) < scale(wanted);
+    }
+    if !is_of_time(found) {
+        return false;
+    }
+    let digits = |text: &str| limits(text).first().copied().unwrap_or(6);
+    digits(found) < digits(wanted)
+}
+
+/// The numbers in a type's parentheses.
+fn limits(type_text: &str) -> Vec<i64> {
+    let (Some(open), Some(close)) = (type_text.find('('), type_text.find(')')) else { return Vec::new() };
+    let inner = type_text.get(open + 1..close).unwrap_or_default();
+    inner.split(',').filter_map(|number| number.trim().parse().ok()).collect()
 }
 
 /// A type without what limits its values: `character varying(10)`, `numeric(5,2)[]`.
@@ -117,6 +176,32 @@ pub(super) fn create_table(place: &(String, String), wanted: &TableAttributes) -
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn limits_that_round_are_told_from_those_that_fail_or_hold_more() {
+        for (found, wanted) in [
+            ("numeric(10,1)", "numeric(10,4)"),
+            ("numeric(5,0)[]", "numeric[]"),
+            ("numeric(5)", "numeric(5,1)"),
+            ("numeric(10,-2)", "numeric(10,0)"),
+            ("timestamp(0) without time zone", "timestamp without time zone"),
+            ("timestamp(2) with time zone[]", "timestamp(3) with time zone[]"),
+            ("time(0) without time zone", "time without time zone"),
+            ("interval(0)", "interval"),
+        ] {
+            assert!(rounds(found, wanted), "{found} {wanted}");
+        }
+        for (found, wanted) in [
+            ("numeric", "numeric(10,4)"),
+            ("numeric(5,4)", "numeric(10,4)"),
+            ("timestamp without time zone", "timestamp(0) without time zone"),
+            ("interval day to second(3)", "interval day to second(2)"),
+            ("character varying(3)", "character varying(5)"),
+            ("public.\"time(0)\"", "public.\"time(1)\""),
+        ] {
+            assert!(!rounds(found, wanted), "{found} {wanted}");
+        }
+    }
 
     #[test]
     fn types_are_compared_without_what_limits_their_values() {

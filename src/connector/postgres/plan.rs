@@ -80,8 +80,19 @@ impl Plan {
 
     fn value(&self, at: usize) -> String {
         let column = &self.table.columns[at];
+        if column.form == Form::Cast { self.text(at) } else { ident(&column.name, self.ascii) }
+    }
+
+    /// A column's text form.
+    fn text(&self, at: usize) -> String {
+        let column = &self.table.columns[at];
         let name = ident(&column.name, self.ascii);
-        if column.form == Form::Cast { format!("{name}::pg_catalog.text") } else { name }
+        if column.by_output {
+            // A composite of NULLs IS NULL, and is not.
+            format!("CASE WHEN pg_catalog.num_nulls({name}) = 0 THEN pg_catalog.format('%s', {name}) END")
+        } else {
+            format!("{name}::pg_catalog.text")
+        }
     }
 
     /// The bytes of a column's binary form.
@@ -91,7 +102,7 @@ impl Plan {
         match &column.large {
             Some(Bytes::Itself) => name,
             Some(Bytes::Send(send)) => format!("{send}({name})"),
-            Some(Bytes::Text | Bytes::Cast) | None => format!("pg_catalog.textsend({name}::pg_catalog.text)"),
+            Some(Bytes::Text | Bytes::Cast) | None => format!("pg_catalog.textsend({})", self.text(at)),
         }
     }
 
@@ -166,7 +177,7 @@ impl Plan {
         let column = &self.table.columns[at];
         let name = ident(&column.name, self.ascii);
         match column.part {
-            PartKind::Text => format!("({name}::pg_catalog.text COLLATE pg_catalog.\"C\")"),
+            PartKind::Text => format!("(({}) COLLATE pg_catalog.\"C\")", self.text(at)),
             _ => name,
         }
     }
@@ -175,8 +186,7 @@ impl Plan {
     pub(super) fn copy_one_key(&self, pages: (u64, Option<u64>)) -> String {
         let key = &self.table.key;
         let fields = key.iter().map(|&at| self.value(at));
-        let texts =
-            key.iter().map(|&at| format!("{}::pg_catalog.text", ident(&self.table.columns[at].name, self.ascii)));
+        let texts = key.iter().map(|&at| self.text(at));
         let list: Vec<String> = fields.chain(texts).collect();
         let (table, condition) = (self.table.sql(self.ascii), self.condition(pages, None));
         format!("COPY (SELECT {} FROM ONLY {table}{condition} LIMIT 1) TO STDOUT (FORMAT binary)", list.join(", "))

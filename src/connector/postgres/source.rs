@@ -4,7 +4,9 @@ use super::{
     attributes::{Attributes, FORMAT, TableAttributes},
     catalog::{self, Table},
     client::{Client, Facts, Server},
-    dump, error, gather,
+    dump, error,
+    fit::narrow,
+    gather,
     log::{Lsn, StreamState, Visible},
     marker,
     objects::ObjectStream,
@@ -44,7 +46,12 @@ pub struct PostgresSource {
     mark: Option<Mark>,
     /// What need not be read.
     held: Option<Held>,
+    /// The columns that are read of some tables; all of the others.
+    columns: Columns,
 }
+
+/// By collection, the columns that are read.
+pub(super) type Columns = Arc<Mutex<BTreeMap<String, BTreeSet<String>>>>;
 
 /// A stream that goes on from a backup.
 #[derive(Debug, Clone)]
@@ -81,8 +88,13 @@ impl Held {
 }
 
 impl PostgresSource {
-    pub(super) const fn new(server: Server, selection: Selection) -> Self {
-        Self { server, selection, rows_only: false, mark: None, held: None }
+    pub(super) fn new(server: Server, selection: Selection) -> Self {
+        Self { server, selection, rows_only: false, mark: None, held: None, columns: Columns::default() }
+    }
+
+    /// Of some tables just these columns.
+    pub(super) fn of_columns(self, columns: Columns) -> Self {
+        Self { columns, ..self }
     }
 
     /// To be compared with, not to be kept: definitions are not asked for.
@@ -319,6 +331,12 @@ impl Found {
         }
         catalog::measure(leader, &mut tables, &object)?;
         catalog::describe(leader, &mut tables, &object)?;
+        let columns = source.columns.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        for table in &mut tables {
+            if let Some(columns) = columns.get(&table.collection()) {
+                narrow(table, &|name| columns.contains(name));
+            }
+        }
         let is_streamed = source.mark.is_some();
         let stamps = if is_streamed { stamps(leader, &object)? } else { BTreeMap::new() };
         let time = Timestamp::from_millis(millis);

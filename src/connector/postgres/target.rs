@@ -3,7 +3,7 @@
 use super::{
     aftermath,
     attributes::{Attributes, TableAttributes, parse},
-    catalog::KeyKind,
+    catalog::{KeyKind, Table},
     client::{Client, Facts, PLAN_AS_USUAL, Server},
     commit::commit,
     define::{self, attempt, define},
@@ -16,7 +16,7 @@ use super::{
     routing, script,
     select::{LARGE_OBJECTS, Selection},
     settings::TargetSettings,
-    source::PostgresSource,
+    source::{Columns, PostgresSource},
     steps::{Ground, Steps, Watch},
     write::{Insert, TableWriter},
 };
@@ -26,7 +26,7 @@ use crate::connector::{
 };
 use std::{
     collections::BTreeSet,
-    sync::{Arc, atomic::AtomicBool},
+    sync::{Arc, PoisonError, atomic::AtomicBool},
 };
 
 /// A database to write.
@@ -35,6 +35,8 @@ pub struct PostgresTarget {
     table: Option<String>,
     settings: TargetSettings,
     watch: Watch,
+    /// Columns of tables that rows were written to, where the tables have others as well.
+    columns: Columns,
 }
 
 impl PostgresTarget {
@@ -44,7 +46,8 @@ impl PostgresTarget {
             let reason = "a target names one table at most: table=".to_owned();
             return Err(ConnectorError::Url { url: server.shown(), reason });
         }
-        Ok(Self { server, table, settings: TargetSettings::default(), watch: Watch::default() })
+        let (settings, watch) = (TargetSettings::default(), Watch::default());
+        Ok(Self { server, table, settings, watch, columns: Columns::default() })
     }
 
     pub(super) fn with(self, settings: TargetSettings) -> Self {
@@ -106,7 +109,7 @@ impl Target for PostgresTarget {
             let from = if name == LARGE_OBJECTS {
                 "pg_largeobject_metadata".to_owned()
             } else {
-                let Some(table) = find(&mut client, name, &object)? else { continue };
+                let Some(table) = find(&mut client, name, &[], &object)? else { continue };
                 format!("ONLY {}", table.sql(false))
             };
             let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {from} LIMIT 1000) s");
@@ -136,7 +139,7 @@ impl Target for PostgresTarget {
             }
             let object = format!("table {} of {object}", collection.name);
             let wanted: TableAttributes = parse(&collection.attributes, &object)?;
-            meets.push(match find(&mut client, &collection.name, &self.server.shown())? {
+            meets.push(match find(&mut client, &collection.name, &wanted.key, &self.server.shown())? {
                 None => Meets::Nothing,
                 Some(mut table) => {
                     check_fit(&mut table, &wanted, true, &object)?;
@@ -181,7 +184,8 @@ impl Target for PostgresTarget {
     fn read_back(&self) -> Result<Option<Box<dyn Source>>, ConnectorError> {
         let table = self.table.as_ref().map(|name| names::place(name)).transpose()?;
         let selection = table.map_or_else(Selection::default, |table| Selection::only([table]));
-        Ok(Some(Box::new(PostgresSource::new(self.server.clone(), selection).rows_only())))
+        let source = PostgresSource::new(self.server.clone(), selection).rows_only();
+        Ok(Some(Box::new(source.of_columns(Arc::clone(&self.columns)))))
     }
 }
 
@@ -199,7 +203,7 @@ fn is_new(
         return Ok(false);
     }
     for collection in collections.iter().filter(|collection| !is_objects(collection)) {
-        if find(client, &collection.name, object)?.is_some() {
+        if find(client, &collection.name, &[], object)?.is_some() {
             return Ok(false);
         }
     }
@@ -234,6 +238,7 @@ impl PostgresTarget {
             existing: BTreeSet::new(),
             notes: Vec::new(),
             missing: Vec::new(),
+            columns: Arc::clone(&self.columns),
             client,
         };
         first(&mut session.client)?;
@@ -277,6 +282,7 @@ pub(super) struct PostgresTargetSession {
     existing: BTreeSet<String>,
     notes: Vec<String>,
     missing: Vec<String>,
+    columns: Columns,
     client: Client,
 }
 
@@ -298,7 +304,7 @@ impl PostgresTargetSession {
         self.replica = self.attempt("SET LOCAL session_replication_role = replica")?.is_ok();
         let collections = self.plan.collections.clone();
         for collection in collections.iter().filter(|collection| !is_objects(collection)) {
-            if find(&mut self.client, &collection.name, &self.object)?.is_some() {
+            if find(&mut self.client, &collection.name, &[], &self.object)?.is_some() {
                 self.existing.insert(collection.name.clone());
             }
         }
@@ -403,7 +409,7 @@ impl TargetSession for PostgresTargetSession {
         if self.facts.ascii() {
             self.run("SET client_encoding = 'UTF8'")?;
         }
-        let mut found = find(&mut self.client, &wanted.name, &self.object)?;
+        let mut found = find(&mut self.client, &wanted.name, &attributes.key, &self.object)?;
         if found.is_none() {
             let place = names::place(&wanted.name)?;
             for sql in create_table(&place, &attributes) {
@@ -414,19 +420,22 @@ impl TargetSession for PostgresTargetSession {
                  with single tables",
                 wanted.name
             ));
-            found = find(&mut self.client, &wanted.name, &self.object)?;
+            found = find(&mut self.client, &wanted.name, &attributes.key, &self.object)?;
         }
         let mut table = found.ok_or_else(|| ConnectorError::Missing { object: object.clone() })?;
         let is_new = !self.existing.contains(&wanted.name);
-        check_fit(&mut table, &attributes, !is_new, &object)?;
+        let others = check_fit(&mut table, &attributes, !is_new, &object)?;
+        if !others.is_empty() {
+            let own = table.columns.iter().map(|column| column.name.clone()).collect();
+            self.columns.lock().unwrap_or_else(PoisonError::into_inner).insert(wanted.name.clone(), own);
+        }
         let sql = table.sql(false);
         let mut is_empty = is_new;
         if !is_new {
             self.client
                 .batch_execute(&format!("LOCK TABLE ONLY {sql} IN EXCLUSIVE MODE"))
                 .map_err(|error| writing(&object, &error))?;
-            let any = format!("SELECT EXISTS (SELECT 1 FROM ONLY {sql})");
-            is_empty = !self.client.query_one(&any, &[]).map_err(|error| reading(&object, &error))?.get::<_, bool>(0);
+            is_empty = !self.holds_rows(&table, &object)?;
             if self.replica {
                 self.silenced.extend(aftermath::silence(&mut self.client, table.oid, &sql, &object)?);
             } else {
@@ -434,8 +443,7 @@ impl TargetSession for PostgresTargetSession {
             }
         } else if self.whole {
             // An extension fills tables of its own when it is made.
-            let any = format!("SELECT EXISTS (SELECT 1 FROM ONLY {sql})");
-            is_empty = !self.client.query_one(&any, &[]).map_err(|error| reading(&object, &error))?.get::<_, bool>(0);
+            is_empty = !self.holds_rows(&table, &object)?;
         }
         let mut through = routing::through(&mut self.client, table.oid, &object)?;
         // Into a database that had none of the tables rows of other partitions may have come there.
@@ -448,7 +456,7 @@ impl TargetSession for PostgresTargetSession {
         if table.key_kind == KeyKind::Content {
             table.key.clear();
         }
-        let insert = Insert::new(&table, &attributes, &object)?.through(through);
+        let insert = Insert::new(&table, &attributes, &object)?.through(through).keeping(others);
         let plan = Arc::new(Plan::new(table, self.facts.ascii()));
         let writer = TableWriter::new(&mut self.client, plan, insert, self.plan.overwrite, is_empty, object);
         Ok(Box::new(writer?))
@@ -460,6 +468,12 @@ impl TargetSession for PostgresTargetSession {
 }
 
 impl PostgresTargetSession {
+    fn holds_rows(&mut self, table: &Table, object: &str) -> Result<bool, ConnectorError> {
+        let sql = format!("SELECT EXISTS (SELECT 1 FROM ONLY {})", table.sql(false));
+        let row = self.client.query_one(&sql, &[]).map_err(|error| reading(object, &error))?;
+        Ok(row.get(0))
+    }
+
     /// As [`TargetSession::finish`]; `last` is what the transaction ends with.
     pub(super) fn finish_with(&mut self, last: Work<'_>) -> Result<TargetEnd, ConnectorError> {
         self.finish_definitions()?;

@@ -2,10 +2,10 @@
 
 use super::{client::Client, error};
 use crate::connector::ConnectorError;
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 
 /// Numbers of the catalog below this are the same in every database.
-const FIRST_OWN: u32 = 16_384;
+pub(super) const FIRST_OWN: u32 = 16_384;
 
 /// Types whose values are numbers of the catalog, and `xml`, whose binary form is not the text that is stored.
 const AS_TEXT: [u32; 12] = [24, 142, 2202, 2203, 2204, 2205, 2206, 3734, 3769, 4089, 4096, 4191];
@@ -16,6 +16,9 @@ const TSQUERY: u32 = 3615;
 /// As SQL writes that type, and the binary form of its empty value.
 pub(super) const TSQUERY_TEXT: &str = "tsquery";
 pub(super) const EMPTY_TSQUERY: [u8; 4] = [0; 4];
+
+/// `record`, `anyarray`, `anyenum`, `anyrange`, `anymultirange`.
+const ANY: [u32; 5] = [2249, 2277, 3500, 3831, 4537];
 
 const DEEPEST: usize = 64;
 
@@ -56,6 +59,8 @@ struct Type {
     relation: u32,
     /// The function that gives its binary form, in SQL.
     send: Option<String>,
+    /// The type that this function is declared for.
+    sent: u32,
     subtype: u32,
 }
 
@@ -63,6 +68,8 @@ struct Type {
 #[derive(Debug)]
 pub(super) struct Types {
     types: HashMap<u32, Type>,
+    /// Those that a user's cast makes of text.
+    cast: HashSet<u32>,
     fields: HashMap<u32, Vec<u32>>,
 }
 
@@ -71,7 +78,8 @@ impl Types {
         let fail = |error: postgres::Error| error::reading(object, &error);
         let sql = "SELECT t.oid, t.typtype, CASE WHEN t.typsubscript = 'pg_catalog.array_subscript_handler'::regproc THEN t.typelem ELSE 0::oid END, \
                    t.typbasetype, t.typrelid, CASE WHEN t.typsend <> 0 AND t.typreceive <> 0 THEN t.typsend::regproc::text END, \
-                   coalesce(r.rngsubtype, m.rngtypid, 0::oid) \
+                   coalesce(r.rngsubtype, m.rngtypid, 0::oid), \
+                   coalesce((SELECT p.proargtypes[0] FROM pg_catalog.pg_proc p WHERE p.oid = t.typsend), 0::oid) \
                    FROM pg_catalog.pg_type t LEFT JOIN pg_catalog.pg_range r ON r.rngtypid = t.oid \
                    LEFT JOIN pg_catalog.pg_range m ON m.rngmultitypid = t.oid";
         let mut types = HashMap::new();
@@ -83,6 +91,7 @@ impl Types {
                 relation: row.get(4),
                 send: row.get(5),
                 subtype: row.get(6),
+                sent: row.get(7),
             };
             types.insert(row.get(0), one);
         }
@@ -92,7 +101,9 @@ impl Types {
         for row in client.query(sql, &[]).map_err(fail)? {
             fields.entry(row.get(0)).or_default().push(row.get(1));
         }
-        Ok(Self { types, fields })
+        let sql = format!("SELECT casttarget FROM pg_catalog.pg_cast WHERE castsource = 25 AND oid >= {FIRST_OWN}");
+        let cast = client.query(&sql, &[]).map_err(fail)?.iter().map(|row| row.get(0)).collect();
+        Ok(Self { types, cast, fields })
     }
 
     /// The type beneath domains.
@@ -106,9 +117,17 @@ impl Types {
         oid
     }
 
-    /// The function that gives a value's binary form.
+    /// The function that gives a value's binary form, if it can be called with one: `refcursor` has that of `text`, as types of users
+    /// may have, and nothing makes one the other where functions are called.
     pub(super) fn send_function(&self, oid: u32) -> Option<&str> {
-        self.types.get(&self.base(oid))?.send.as_deref()
+        let base = self.base(oid);
+        let found = self.types.get(&base)?;
+        found.send.as_deref().filter(|_| found.sent == base || ANY.contains(&found.sent))
+    }
+
+    /// Whether a user's cast makes a type of text.
+    pub(super) fn has_cast(&self, base: u32) -> bool {
+        self.cast.contains(&base)
     }
 
     /// How values of a type become cells.

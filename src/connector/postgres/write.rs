@@ -1,7 +1,7 @@
 //! Rows being written to one table.
 
 use super::{
-    attributes::TableAttributes,
+    attributes::{ColumnAttributes, TableAttributes},
     catalog::{KeyKind, Table},
     cell::{self, PartKind},
     client::Client,
@@ -53,8 +53,16 @@ pub(super) struct Insert {
     casts: bool,
     /// Whether `INSERT` must override an identity.
     overrides: bool,
-    /// The columns that are the key, among those that are written.
+    /// The columns that are the key, among those that are sent.
     key: Vec<usize>,
+    /// So many of the last columns are sent to find rows by, and computed by the server.
+    computed: usize,
+    /// Columns that rows which are replaced keep: the snapshot has not those.
+    others: Vec<String>,
+    /// Columns of text that a user's cast would make another value than the input function.
+    by_input: Vec<bool>,
+    /// Characters of which a column holds no more, where the server cuts blanks behind them without an error.
+    most: Vec<Option<usize>>,
     /// The table that rows go in through, if it is another one.
     through: Option<(String, String)>,
 }
@@ -70,28 +78,44 @@ impl Insert {
             casts: false,
             overrides: false,
             key: Vec::new(),
+            computed: 0,
+            others: Vec::new(),
+            by_input: Vec::new(),
+            most: Vec::new(),
             through: None,
         };
         let mut cells: Vec<Vec<u8>> = Vec::new();
         let mut of_cells = Vec::new();
-        for column in wanted.columns.iter().filter(|column| !column.generated) {
+        // Where the snapshot's table computed a column of its key and this one does not, it is written as it was.
+        let is_computed = |column: &ColumnAttributes| {
+            column.generated && table.columns.iter().all(|found| found.name != column.name || found.generated)
+        };
+        let (computed, mut columns): (Vec<_>, Vec<_>) = wanted.columns.iter().partition(|column| is_computed(column));
+        let computed = computed.into_iter().filter(|column| wanted.key.contains(&column.name));
+        columns.extend(computed.inspect(|_| all.computed += 1));
+        for column in columns {
             let Some(found) = table.columns.iter().find(|found| found.name == column.name) else {
                 let reason = format!("it has no column {}", column.name);
                 return Err(ConnectorError::Mismatch { object: object.to_owned(), reason });
             };
             let in_key = wanted.key.iter().position(|name| *name == column.name);
-            if let Some(at) = in_key.filter(|_| found.part.is_lossless()) {
+            if let Some(at) = in_key.filter(|_| found.part.is_lossless() || column.generated) {
                 all.sources.push(From::Key(at, found.part));
             } else {
                 of_cells.push(all.sources.len());
                 all.sources.push(From::Cell(0));
                 cells.push(column.name.clone().into_bytes());
             }
-            all.casts |= found.form == Form::Cast;
+            // Cells do not hold a computed column: a number comes from the key, as text.
+            let as_text = column.generated && found.part == PartKind::Numeric;
+            let form = if as_text { Form::Cast } else { found.form.clone() };
+            all.casts |= form == Form::Cast;
+            all.by_input.push(found.has_cast && form == Form::Cast);
+            all.most.push(most_characters(&found.type_text));
             all.overrides |= found.identity;
             all.names.push(found.name.clone());
             all.types.push(found.type_text.clone());
-            all.forms.push(found.form.clone());
+            all.forms.push(form);
         }
         let mut sorted = cells.clone();
         sorted.sort();
@@ -105,6 +129,23 @@ impl Insert {
         }
         all.shape = Shape::new(sorted);
         Ok(all)
+    }
+
+    /// Has rows that are replaced keep these columns.
+    pub(super) fn keeping(self, others: Vec<String>) -> Self {
+        Self { others, ..self }
+    }
+
+    /// Sends no columns that are not written.
+    fn without_computed(mut self) -> Self {
+        let left = self.names.len() - std::mem::take(&mut self.computed);
+        self.names.truncate(left);
+        self.types.truncate(left);
+        self.forms.truncate(left);
+        self.sources.truncate(left);
+        self.by_input.truncate(left);
+        self.key.retain(|at| *at < left);
+        self
     }
 
     /// Has rows go in through another table.
@@ -122,8 +163,25 @@ impl Insert {
     }
 
     fn list(&self, ascii: bool) -> String {
-        let names: Vec<String> = self.names.iter().map(|name| ident(name, ascii)).collect();
+        let names: Vec<String> = self.written().map(|at| ident(&self.names[at], ascii)).collect();
         if names.is_empty() { String::new() } else { format!("({})", names.join(", ")) }
+    }
+
+    /// The columns that the table is given.
+    fn written(&self) -> std::ops::Range<usize> {
+        0..self.names.len() - self.computed
+    }
+
+    /// A column of a row that was staged, as its type.
+    fn staged(&self, at: usize) -> String {
+        let type_text = &self.types[at];
+        match self.forms[at] {
+            Form::Cast if self.by_input[at] => format!(
+                "(SELECT x.v FROM pg_catalog.json_to_record(pg_catalog.json_build_object('v', s.c{at})) AS x(v {type_text}))"
+            ),
+            Form::Cast => format!("s.c{at}::{type_text}"),
+            _ => format!("s.c{at}"),
+        }
     }
 }
 
@@ -213,6 +271,8 @@ impl<'a> TableWriter<'a> {
         was_empty: bool,
         object: String,
     ) -> Result<Self, ConnectorError> {
+        let meets = !was_empty && plan.table.key_kind != KeyKind::Content;
+        let insert = if meets { insert } else { insert.without_computed() };
         let mut writer = Self {
             client,
             plan,
@@ -263,7 +323,25 @@ impl<'a> TableWriter<'a> {
             "DROP TABLE IF EXISTS pg_temp.rekeep_rows; CREATE TEMPORARY TABLE rekeep_rows ({}) ON COMMIT DROP",
             columns.join(", ")
         );
+        self.client.batch_execute(&sql).map_err(|error| self.fail(&error))?;
+        if !self.keeps() {
+            return Ok(());
+        }
+        let ascii = self.plan.ascii;
+        let others = self.insert.others.iter().enumerate();
+        let others: Vec<String> = others.map(|(at, name)| format!("t.{} AS o{at}", ident(name, ascii))).collect();
+        let sql = format!(
+            "DROP TABLE IF EXISTS pg_temp.rekeep_kept; CREATE TEMPORARY TABLE rekeep_kept ON COMMIT DROP AS \
+             SELECT t.ctid AS place, {} FROM ONLY {} t WITH NO DATA",
+            others.join(", "),
+            self.plan.table.sql(ascii)
+        );
         self.client.batch_execute(&sql).map_err(|error| self.fail(&error))
+    }
+
+    /// Whether rows that are replaced have columns that the snapshot has not.
+    fn keeps(&self) -> bool {
+        self.meets() && self.overwrite != Overwrite::Never && !self.insert.others.is_empty()
     }
 
     /// What the table held at the beginning.
@@ -308,8 +386,16 @@ impl<'a> TableWriter<'a> {
         let mut stream = stream.map(|stream| Body::read(stream).map_err(|error| error.to_string())).transpose()?;
         put_count(insert.sources.len(), &mut encoded.bytes);
         for (at, source) in insert.sources.iter().enumerate() {
+            let start = encoded.bytes.len();
             let (form, out) = (&insert.forms[at], &mut encoded.bytes);
             let made = match *source {
+                From::Key(part, PartKind::Numeric) => make_field(out, |out| match parts.get(part)? {
+                    KeyPart::Numeric(number) => {
+                        out.extend_from_slice(number.to_string().as_bytes());
+                        Some(true)
+                    }
+                    _ => None,
+                }),
                 From::Key(part, kind) => make_field(out, |out| parts.get(part).and_then(|part| kind.field(part, out))),
                 From::Cell(cell) => {
                     let found = *cells.get(cell).ok_or("a cell is missing")?;
@@ -344,6 +430,14 @@ impl<'a> TableWriter<'a> {
             };
             if made.is_none() {
                 return Err(format!("column {} has a value of another type", insert.names[at]));
+            }
+            let field = encoded.bytes.get(start + 4..).unwrap_or_default();
+            if let Some(most) = insert.most[at].filter(|_| !self.plan.ascii && field.last() == Some(&b' ')) {
+                // Of UTF-8.
+                if field.iter().filter(|byte| **byte & 0xc0 != 0x80).count() > most {
+                    let name = &insert.names[at];
+                    return Err(format!("value too long for column {name}: the server would cut its blanks at {most}"));
+                }
             }
         }
         Ok(encoded)
@@ -409,25 +503,17 @@ impl<'a> TableWriter<'a> {
         let table = self.plan.table.sql(ascii);
         let meets = self.meets();
         let insert = &self.insert;
-        let key = |at: &usize| {
-            let staged = if insert.forms[*at] == Form::Cast {
-                format!("s.c{at}::{}", insert.types[*at])
-            } else {
-                format!("s.c{at}")
-            };
-            format!("t.{} = {staged}", ident(&insert.names[*at], ascii))
-        };
+        let key = |at: &usize| format!("t.{} = {}", ident(&insert.names[*at], ascii), insert.staged(*at));
         let matches: Vec<String> = insert.key.iter().map(key).collect();
         let matches = matches.join(" AND ");
-        let value = |at: usize| match insert.forms[at] {
-            Form::Cast => format!("s.c{at}::{}", insert.types[at]),
-            _ => format!("s.c{at}"),
-        };
-        let values: Vec<String> = (0..insert.names.len()).map(value).collect();
+        let values: Vec<String> = insert.written().map(|at| insert.staged(at)).collect();
         let overriding = if insert.overrides { " OVERRIDING SYSTEM VALUE" } else { "" };
         let never = meets && self.overwrite == Overwrite::Never;
+        let keeps = self.keeps();
         let unless = if never {
             format!(" WHERE NOT EXISTS (SELECT 1 FROM ONLY {table} t WHERE {matches})")
+        } else if keeps {
+            " WHERE NOT EXISTS (SELECT 1 FROM pg_temp.rekeep_kept k WHERE k.place = s.ctid)".to_owned()
         } else {
             String::new()
         };
@@ -450,11 +536,34 @@ impl<'a> TableWriter<'a> {
             .batch_execute("SET LOCAL enable_indexscan = on; SET LOCAL enable_bitmapscan = on")
             .map_err(server)?;
         let mut replaced = 0;
-        if meets && !never {
+        if keeps {
+            let others = insert.others.iter().map(|name| ident(name, ascii));
+            let (old, names): (Vec<String>, Vec<String>) = others.map(|name| (format!("t.{name}"), name)).unzip();
+            let keep = format!(
+                "WITH gone AS (DELETE FROM ONLY {table} t USING pg_temp.rekeep_rows s WHERE {matches} RETURNING s.ctid AS place, {}) \
+                 INSERT INTO pg_temp.rekeep_kept SELECT * FROM gone",
+                old.join(", ")
+            );
+            replaced = self.client.execute(&keep, &[]).map_err(server)?;
+            let kept: Vec<String> = (0..names.len()).map(|at| format!("k.o{at}")).collect();
+            let own = insert.written().map(|at| ident(&insert.names[at], ascii));
+            // Also of an identity among those that are kept.
+            let back = format!(
+                "INSERT INTO {table} ({}) OVERRIDING SYSTEM VALUE SELECT {} FROM pg_temp.rekeep_rows s JOIN pg_temp.rekeep_kept k ON k.place = s.ctid",
+                own.chain(names).collect::<Vec<_>>().join(", "),
+                values.iter().cloned().chain(kept).collect::<Vec<_>>().join(", ")
+            );
+            let count = self.client.execute(&back, &[]).map_err(server)?;
+            debug_assert_eq!(count, replaced, "each row that was replaced is there again");
+        } else if meets && !never {
             let delete = format!("DELETE FROM ONLY {table} t USING pg_temp.rekeep_rows s WHERE {matches}");
             replaced = self.client.execute(&delete, &[]).map_err(server)?;
         }
-        let inserted = self.client.execute(&sql, &[]).map_err(server)?;
+        let mut inserted = self.client.execute(&sql, &[]).map_err(server)?;
+        if keeps {
+            inserted += replaced;
+            self.client.batch_execute("TRUNCATE pg_temp.rekeep_kept").map_err(server)?;
+        }
         self.client.batch_execute("SET LOCAL search_path = ''; TRUNCATE pg_temp.rekeep_rows").map_err(server)?;
         Ok(Done { inserted: inserted.saturating_sub(replaced), replaced, existed: count - inserted.min(count) })
     }
@@ -487,6 +596,11 @@ impl<'a> TableWriter<'a> {
         self.write_rows(first, outcomes)?;
         self.write_rows(second, outcomes)
     }
+}
+
+/// How many characters a `varchar` holds, if that is limited.
+fn most_characters(type_text: &str) -> Option<usize> {
+    type_text.strip_prefix("character varying(")?.strip_suffix(')')?.parse().ok()
 }
 
 /// What a value that comes as a stream was read to.

@@ -71,6 +71,8 @@ impl Told {
                 generated: false,
                 identity: false,
                 large: None,
+                by_output: false,
+                has_cast: false,
             });
         }
         let place = |name: &String| columns.iter().position(|column| column.name == *name);

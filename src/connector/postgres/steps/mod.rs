@@ -22,7 +22,9 @@ use super::{
     select::{LARGE_OBJECTS, Selection},
     write::Insert,
 };
-use crate::connector::{CollectionTarget, ConnectorError, Outcomes, TargetEnd, TargetPlan, TargetSession};
+use crate::connector::{
+    CollectionTarget, ConnectorError, Outcomes, TargetCollection, TargetEnd, TargetPlan, TargetSession,
+};
 use after::{After, Status};
 use crew::Crew;
 use rows::{Rows, What, Work};
@@ -98,7 +100,7 @@ impl Steps {
             }
         };
         let crew = Crew::gather(&ground.server, &ground.facts, ground.plan.parallel.clamp(1, MAX_WRITERS))?;
-        let tables = tables(&mut lead, &object)?;
+        let tables = tables(&mut lead, &ground.plan, &object)?;
         Ok(Some(Self {
             ground,
             object,
@@ -156,7 +158,7 @@ impl Steps {
         let attributes: TableAttributes = parse(&wanted.attributes, &object)?;
         let found = self.tables.get(&wanted.name).cloned();
         let mut table = found.ok_or_else(|| ConnectorError::Missing { object: object.clone() })?;
-        check_fit(&mut table, &attributes, false, &object)?;
+        let others = check_fit(&mut table, &attributes, false, &object)?;
         let sql = table.sql(false);
         let fail = |error: postgres::Error| reading(&object, &error);
         let ask = format!(
@@ -183,7 +185,7 @@ impl Steps {
         if table.key_kind == KeyKind::Content {
             table.key.clear();
         }
-        let insert = Insert::new(&table, &attributes, &object)?.through(through);
+        let insert = Insert::new(&table, &attributes, &object)?.through(through).keeping(others);
         let plan = Arc::new(Plan::new(table, self.ground.facts.ascii()));
         let what = What::Table { plan, insert, is_empty };
         // A table that is not empty is written by one who sees all rows in their order.
@@ -206,13 +208,18 @@ impl Steps {
 }
 
 /// All tables as they are after the part before rows.
-fn tables(lead: &mut Client, object: &str) -> Result<HashMap<String, Table>, ConnectorError> {
+fn tables(lead: &mut Client, plan: &TargetPlan, object: &str) -> Result<HashMap<String, Table>, ConnectorError> {
+    let key = |one: &TargetCollection| {
+        let attributes = parse::<TableAttributes>(&one.attributes, object).ok()?;
+        Some((one.name.clone(), attributes.key))
+    };
+    let keys = plan.collections.iter().filter_map(key).collect();
     let mut all = catalog::tables(lead, &Selection::default(), object)?;
     all.retain(|table| table.kind == 'r');
     for table in &mut all {
         table.condition = None;
     }
-    catalog::describe(lead, &mut all, object)?;
+    catalog::describe_with(lead, &mut all, &keys, object)?;
     Ok(all.into_iter().map(|table| (table.collection(), table)).collect())
 }
 

@@ -113,11 +113,18 @@ const TABLES: &str = "SELECT c.oid, n.nspname::text, c.relname::text, c.relkind,
     has_schema_privilege(n.oid, 'USAGE') AND \
     CASE WHEN c.relkind = 'S' THEN has_sequence_privilege(c.oid, 'SELECT') ELSE has_table_privilege(c.oid, 'SELECT') END, \
     CASE WHEN c.relrowsecurity THEN row_security_active(c.oid) ELSE false END, \
-    coalesce(am.amname = 'heap', false), greatest(c.reltuples, 0)::int8, e.extension, e.condition, c.relispopulated \
+    coalesce(am.amname = 'heap', false), greatest(c.reltuples, 0)::int8, e.extension, e.condition, c.relispopulated, \
+    u.schemas, u.tables \
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace LEFT JOIN pg_am am ON am.oid = c.relam \
     LEFT JOIN LATERAL (SELECT x.extname::text AS extension, x.extcondition[array_position(x.extconfig, c.oid)] AS condition \
         FROM pg_depend d JOIN pg_extension x ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = x.oid \
         WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e' LIMIT 1) e ON true \
+    LEFT JOIN LATERAL (SELECT array_agg(un.nspname::text ORDER BY uc.oid) AS schemas, array_agg(uc.relname::text ORDER BY uc.oid) AS tables \
+        FROM (SELECT d.refobjid AS user_oid FROM pg_depend d WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid \
+                AND d.refclassid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') \
+            UNION SELECT ad.adrelid FROM pg_depend d JOIN pg_attrdef ad ON ad.oid = d.objid \
+                WHERE d.classid = 'pg_attrdef'::regclass AND d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid) users \
+        JOIN pg_class uc ON uc.oid = users.user_oid JOIN pg_namespace un ON un.oid = uc.relnamespace) u ON c.relkind = 'S' \
     WHERE c.relkind IN ('r', 'p', 'f', 'm', 'S') AND c.relpersistence <> 't' \
     AND n.nspname NOT LIKE 'pg\\_%' AND n.nspname <> 'information_schema' ORDER BY n.nspname, c.relname";
 
@@ -134,7 +141,11 @@ pub(super) fn tables(client: &mut Client, selection: &Selection, object: &str) -
         if kind != 'S' {
             all_names.push((schema.clone(), name.clone()));
         }
-        if (extension.is_some() && condition.is_none()) || !selection.wants(&schema, &name) {
+        // A sequence goes with the tables that it numbers.
+        let users = row.get::<_, Option<Vec<String>>>(15).unwrap_or_default();
+        let users = users.into_iter().zip(row.get::<_, Option<Vec<String>>>(16).unwrap_or_default());
+        let is_wanted = selection.wants(&schema, &name) || users.into_iter().any(|(s, t)| selection.wants(&s, &t));
+        if (extension.is_some() && condition.is_none()) || !is_wanted {
             continue;
         }
         let condition = condition.map(|text| text.trim().to_owned()).filter(|text| !text.is_empty());

@@ -2,11 +2,12 @@
 
 use super::{
     client::{Facts, Server},
-    script::without_commands,
+    script::{statements, without_commands},
     select::Selection,
 };
 use crate::{connector::ConnectorError, report::Remedy};
 use std::{
+    collections::HashSet,
     path::{Path, PathBuf},
     process::{Command, Stdio},
 };
@@ -43,7 +44,7 @@ pub(super) fn definitions(
 fn take(server: &Server, facts: &Facts, snapshot: &str, selection: &Selection) -> Result<Definitions, String> {
     let (program, by) = find(facts.version / 10_000)?;
     let patience = server.lock_timeout_millis();
-    let section = |section: &str| {
+    let section = |section: &str, selection: &Selection| {
         let mut command = Command::new(&program);
         command
             .args(["--schema-only", "--no-password", "--encoding=UTF8", &format!("--section={section}")])
@@ -60,7 +61,56 @@ fn take(server: &Server, facts: &Facts, snapshot: &str, selection: &Selection) -
         let text = String::from_utf8(output.stdout).map_err(|_| "pg_dump wrote what is not UTF-8".to_owned())?;
         Ok(without_commands(&text))
     };
-    Ok(Definitions { before: section("pre-data")?, after: section("post-data")?, by })
+    let mut before = section("pre-data", selection)?;
+    if !selection.is_all() {
+        // Who may not lock what was left out gets what `pg_dump` gives of the chosen tables.
+        if let Ok(whole) = section("pre-data", &Selection::default()) {
+            before = with_what_is_needed(&whole, &before);
+        }
+    }
+    Ok(Definitions { before, after: section("post-data", selection)?, by })
+}
+
+/// What is no relation: tables that were chosen may need it, and `pg_dump` leaves it out with the others.
+const NEEDED: [&str; 12] = [
+    "SCHEMA ",
+    "TYPE ",
+    "DOMAIN ",
+    "FUNCTION ",
+    "PROCEDURE ",
+    "AGGREGATE ",
+    "OPERATOR ",
+    "COLLATION ",
+    "CONVERSION ",
+    "CAST ",
+    "EXTENSION ",
+    "TEXT SEARCH ",
+];
+
+/// The part before rows of chosen tables, with the types, functions and sequences of the whole that they may need, in its order.
+fn with_what_is_needed(whole: &str, chosen: &str) -> String {
+    let own: HashSet<&str> = statements(chosen).into_iter().flatten().collect();
+    let is_needed = |sql: &str| {
+        if own.contains(sql) || sql.starts_with("SET ") || sql.starts_with("SELECT ") {
+            return true;
+        }
+        let rest = match sql.split_once(' ') {
+            Some(("CREATE" | "ALTER", rest)) => rest,
+            Some(("COMMENT" | "GRANT" | "REVOKE", rest)) => rest.split_once("ON ").map_or("", |(_, rest)| rest),
+            _ => "",
+        };
+        if let Some(name) = rest.strip_prefix("SEQUENCE ").and_then(|rest| rest.split_whitespace().next()) {
+            return chosen.contains(&format!("nextval('{name}'::regclass)"));
+        }
+        NEEDED.iter().any(|what| rest.starts_with(what))
+    };
+    let all = statements(whole);
+    let kept: Vec<&str> = all.into_iter().flatten().filter(|sql| is_needed(sql)).collect();
+    // Should one be written otherwise in the whole, nothing of what was chosen is lost.
+    if own.iter().any(|sql| !kept.contains(sql)) {
+        return chosen.to_owned();
+    }
+    kept.iter().map(|sql| format!("{sql};\n\n")).collect()
 }
 
 /// A `pg_dump` that is not older than the server: the one on the path, or one where Debian and others put them.

@@ -1,16 +1,18 @@
 //! Whether a table takes a snapshot's rows, and tables that are made for them.
 
 use super::{
-    attributes::TableAttributes,
+    attributes::{TableAttributes, parse},
     catalog::{self, KeyKind, Keys, Table},
     cell::PartKind,
     client::Client,
-    error::reading,
+    error::{reading, writing},
     names::{self, ident},
-    select::Selection,
+    script,
+    select::{LARGE_OBJECTS, Selection},
     types::{Form, TSQUERY_TEXT},
 };
-use crate::connector::ConnectorError;
+use crate::connector::{ConnectorError, TargetCollection};
+use std::collections::BTreeSet;
 
 /// A table of the target; `None` if there is none. `key` is the one that rows have: its columns are described though they are computed.
 pub(super) fn find(
@@ -28,6 +30,8 @@ pub(super) fn find(
         return Err(ConnectorError::Mismatch { object: format!("{name} of {object}"), reason });
     }
     let mut tables = catalog::tables(client, &Selection::only([place]), object)?;
+    // Its sequences come with it.
+    tables.retain(|table| table.kind == 'r');
     for table in &mut tables {
         table.condition = None;
     }
@@ -171,6 +175,53 @@ pub(super) fn create_table(place: &(String, String), wanted: &TableAttributes) -
         format!("CREATE SCHEMA IF NOT EXISTS {schema}"),
         format!("CREATE TABLE {schema}.{name} ({})", parts.join(", ")),
     ]
+}
+
+/// Makes the schemas of collections that no statement of the part before rows makes: it lacks them where tables were chosen.
+pub(super) fn make_schemas(
+    client: &mut Client,
+    collections: &[TargetCollection],
+    before: &str,
+    object: &str,
+) -> Result<(), ConnectorError> {
+    let fail = |error: postgres::Error| writing(object, &error);
+    let statements = script::statements(before);
+    let mut seen = BTreeSet::new();
+    for collection in collections.iter().filter(|one| one.source_name != LARGE_OBJECTS) {
+        let (schema, _) = names::place(&collection.name)?;
+        let makes = |name: String| statements.iter().flatten().any(|sql| *sql == format!("CREATE SCHEMA {name}"));
+        if makes(names::shown(&schema)) || makes(ident(&schema, false)) || !seen.insert(schema.clone()) {
+            continue;
+        }
+        let sql = "SELECT 1 FROM pg_catalog.pg_namespace WHERE nspname = $1";
+        if client.query_opt(sql, &[&schema]).map_err(fail)?.is_none() {
+            client.batch_execute(&format!("CREATE SCHEMA {}", ident(&schema, false))).map_err(fail)?;
+        }
+    }
+    Ok(())
+}
+
+/// Makes the tables that the part before rows did not, of columns alone, and names them.
+pub(super) fn make_plain(
+    client: &mut Client,
+    collections: &[TargetCollection],
+    missing: &mut Vec<String>,
+    object: &str,
+) -> Result<(), ConnectorError> {
+    for collection in collections.iter().filter(|one| one.source_name != LARGE_OBJECTS) {
+        if find(client, &collection.name, &[], object)?.is_some() {
+            continue;
+        }
+        let object = format!("table {} of {object}", collection.name);
+        let wanted: TableAttributes = parse(&collection.attributes, &object)?;
+        // What is made after rows makes the key.
+        let wanted = TableAttributes { key: Vec::new(), ..wanted };
+        for sql in create_table(&names::place(&collection.name)?, &wanted).iter().skip(1) {
+            client.batch_execute(sql).map_err(|error| writing(&object, &error))?;
+        }
+        missing.push(format!("table {}: made of columns, types and NOT NULL alone", collection.name));
+    }
+    Ok(())
 }
 
 #[cfg(test)]

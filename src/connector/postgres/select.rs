@@ -156,9 +156,14 @@ impl Selection {
             None => format!("*.{}", quoted(table)),
         };
         let mut arguments = Vec::new();
-        arguments.extend(self.schemas.iter().map(|schema| format!("--schema={}", quoted(schema))));
+        // Beside tables it takes no heed of schemas.
+        let schema = |name: &String, what: &str| {
+            let (named, all) = (quoted(name), !self.tables.is_empty());
+            if all { format!("--{what}table={named}.*") } else { format!("--{what}schema={named}") }
+        };
+        arguments.extend(self.schemas.iter().map(|name| schema(name, "")));
         arguments.extend(self.tables.iter().map(|one| format!("--table={}", table(one))));
-        arguments.extend(self.not_schemas.iter().map(|schema| format!("--exclude-schema={}", quoted(schema))));
+        arguments.extend(self.not_schemas.iter().map(|name| schema(name, "exclude-")));
         arguments.extend(self.not_tables.iter().map(|one| format!("--exclude-table={}", table(one))));
         arguments
     }
@@ -180,7 +185,7 @@ mod tests {
         assert!(some.wants("a", "y") && some.wants("b", "T t"));
         assert!(!some.wants("a", "x") && !some.wants("b", "y") && !some.wants_large_objects());
         assert_eq!(some.scope().note, "schemas a; tables b.\"T t\"; all but tables a.x");
-        assert_eq!(some.dump_arguments()[1], "--table=\"b\".\"T t\"");
+        assert_eq!(some.dump_arguments()[..2], ["--table=\"a\".*", "--table=\"b\".\"T t\""]);
         let objects = selection(&[("table", LARGE_OBJECTS)]);
         assert!(objects.wants_large_objects() && !objects.wants("a", "b") && !objects.is_all());
     }

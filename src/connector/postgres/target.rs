@@ -8,7 +8,7 @@ use super::{
     commit::commit,
     define::{self, attempt, define},
     error::{reading, said, writing},
-    fit::{check_fit, create_table, find},
+    fit::{check_fit, create_table, find, make_plain, make_schemas},
     gather::{comment_objects, set_sequence},
     lobs::ObjectWriter,
     marker, names,
@@ -314,9 +314,11 @@ impl PostgresTargetSession {
         self.whole = self.existing.is_empty() && all && !self.plan.partial && self.attributes.dumped_by.is_some();
         if self.whole {
             let before = std::mem::take(&mut self.attributes.before);
+            make_schemas(&mut self.client, &collections, &before, &self.object)?;
             for statement in script::statements(&before) {
                 self.define(statement, false)?;
             }
+            make_plain(&mut self.client, &collections, &mut self.missing, &self.object)?;
         }
         self.server.in_own_encoding(&mut self.client, &self.facts)
     }

@@ -13,7 +13,7 @@ use super::{
     commit::commit,
     define::{attempt, define},
     error::{reading, said, writing},
-    fit::check_fit,
+    fit::{check_fit, make_plain, make_schemas},
     gather::{comment_objects, set_sequence},
     marker::{self, Done, Marker},
     names,
@@ -234,9 +234,11 @@ fn before(ground: &Ground, lead: &mut Client, object: &str) -> Result<Option<Vec
     }
     // Where this may not be set, what runs on definitions runs.
     let _ = attempt(lead, "SET LOCAL session_replication_role = replica", object)?;
+    make_schemas(lead, &ground.plan.collections, &ground.attributes.before, object)?;
     for statement in script::statements(&ground.attributes.before) {
         define(lead, statement, false, object, &mut missing)?;
     }
+    make_plain(lead, &ground.plan.collections, &mut missing, object)?;
     Marker::keep_missing(lead, &missing, object)?;
     lead.batch_execute("COMMIT").map_err(fail)?;
     Ok(Some(missing))

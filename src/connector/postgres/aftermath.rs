@@ -1,11 +1,27 @@
 //! Constraints that rows may break which were written while they did not run.
 
 use super::{
+    catalog::{self, Table},
     client::Client,
     error::{reading, said, writing},
     names::{collection, ident, place},
+    select::Selection,
 };
 use crate::connector::ConnectorError;
+
+/// Tables that the whole snapshot does not hold, though the database is to be equal, in words.
+pub(super) fn left_over(client: &mut Client, known: &[&str], object: &str) -> Result<Vec<String>, ConnectorError> {
+    let tables = catalog::tables(client, &Selection::default(), object)?;
+    let left = tables.iter().filter(|table| table.kind == 'r' && !known.contains(&table.collection().as_str()));
+    let words = |table: &Table| {
+        let sql = table.sql(false);
+        format!(
+            "table {}: the snapshot does not hold it, and it was left alone; DROP TABLE {sql} makes the database equal",
+            table.collection()
+        )
+    };
+    Ok(left.map(words).collect())
+}
 
 /// Refuses a table whose triggers or foreign keys would run while rows are replaced.
 pub(super) fn check_triggers(client: &mut Client, oid: u32, object: &str) -> Result<(), ConnectorError> {

@@ -94,6 +94,8 @@ pub(super) struct Table {
     /// The key's columns.
     pub(super) key: Vec<usize>,
     pub(super) key_kind: KeyKind,
+    /// The search path without which no statement about it can be planned.
+    pub(super) path: Option<String>,
 }
 
 impl Table {
@@ -169,6 +171,7 @@ pub(super) fn tables(client: &mut Client, selection: &Selection, object: &str) -
             columns: Vec::new(),
             key: Vec::new(),
             key_kind: KeyKind::Content,
+            path: None,
         });
     }
     selection.check(&all_names, object)?;

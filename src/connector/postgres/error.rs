@@ -99,6 +99,16 @@ pub(super) fn concerns_rows(error: &Error) -> bool {
     error.code().is_some_and(|code| classes.contains(&&code.code()[..2]) || codes.contains(&code.code()))
 }
 
+/// Whether names are at fault, which another search path may find.
+pub(super) fn names_what_is_not_found(error: &Error) -> bool {
+    error.code().is_some_and(|code| ["42883", "42P01", "42704", "3F000"].contains(&code.code()))
+}
+
+/// Whether a row was refused for what another table holds, or may hold by now.
+pub(super) fn may_come_later(error: &Error) -> bool {
+    error.code().is_some_and(|code| *code == SqlState::CHECK_VIOLATION) || names_what_is_not_found(error)
+}
+
 /// Whether another row holds what is to be unique.
 pub(super) fn is_in_the_way(error: &Error) -> bool {
     error.code().is_some_and(|code| *code == SqlState::UNIQUE_VIOLATION || *code == SqlState::EXCLUSION_VIOLATION)

@@ -54,7 +54,9 @@ impl<'a> Pieces<'a> {
             self.place & 0xffff
         );
         let object = self.plan.object();
+        self.plan.enter(client)?;
         let row = client.query_one(&sql, &[]).map_err(|error| error::reading(&object, &error))?;
+        self.plan.leave(client)?;
         let piece: &[u8] = row.try_get(0).map_err(|error| error::reading(&object, &error))?;
         if piece.len() as u64 != len {
             let reason = "a large value has another length than before".to_owned();

@@ -83,6 +83,18 @@ fn samples(shared: &Shared, plan: &Plan, step: u64) -> Result<Vec<(u64, Bound)>,
 
 /// The key of a row at the beginning of a page or soon behind it, if one is there that can be compared with.
 fn sample(client: &mut Client, is_replica: bool, plan: &Plan, page: u64) -> Result<Option<Bound>, ConnectorError> {
+    plan.enter(client)?;
+    let found = sample_there(client, is_replica, plan, page)?;
+    plan.leave(client)?;
+    Ok(found)
+}
+
+fn sample_there(
+    client: &mut Client,
+    is_replica: bool,
+    plan: &Plan,
+    page: u64,
+) -> Result<Option<Bound>, ConnectorError> {
     let sql = plan.copy_one_key((page, Some(page + PAGES_OF_SAMPLE)));
     let reader = client.copy_out(&sql).map_err(|error| error::reading_from(is_replica, &plan.object(), &error))?;
     let (mut rows, mut fields) = (CopyRows::new(reader), Vec::new());
@@ -192,6 +204,18 @@ impl<'a> Loader<'a> {
 
 /// Gives every row of a statement with its place, and names those that cannot be kept.
 pub(super) fn read_rows(
+    client: &mut Client,
+    shared: Option<&Shared>,
+    plan: &Plan,
+    sql: &str,
+    take: &mut dyn FnMut(u64, &Made) -> Result<(), ConnectorError>,
+) -> Result<(), ConnectorError> {
+    plan.enter(client)?;
+    read_rows_there(client, shared, plan, sql, take)?;
+    plan.leave(client)
+}
+
+fn read_rows_there(
     client: &mut Client,
     shared: Option<&Shared>,
     plan: &Plan,

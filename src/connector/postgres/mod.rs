@@ -31,6 +31,7 @@ mod objects;
 mod open;
 mod order;
 mod ordered;
+mod paths;
 mod plan;
 mod routing;
 mod script;

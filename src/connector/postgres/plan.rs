@@ -3,10 +3,14 @@
 use super::{
     catalog::{Bytes, KeyKind, Table},
     cell::{self, PartKind},
+    client::Client,
     copy::CopyRow,
+    error,
     names::{ident, literal},
+    paths,
     types::Form,
 };
+use crate::connector::ConnectorError;
 use crate::record::{
     CellWriter, KeyCodec, KeyPart, Shape, Tag,
     bytes::{Reader, put_u64},
@@ -71,6 +75,23 @@ impl Plan {
         let names = cells.iter().map(|at| table.columns[*at].name.clone().into_bytes()).collect();
         let large = (0..table.columns.len()).filter(|at| table.columns[*at].large.is_some()).collect();
         Self { shape: Arc::new(Shape::new(names)), cells, large, ascii, table }
+    }
+
+    /// Has names found as the table needs it, until [`Self::leave`].
+    pub(super) fn enter(&self, client: &mut Client) -> Result<(), ConnectorError> {
+        self.find_names(client, self.table.path.as_deref())
+    }
+
+    /// Has names found as ever.
+    pub(super) fn leave(&self, client: &mut Client) -> Result<(), ConnectorError> {
+        self.find_names(client, None)
+    }
+
+    fn find_names(&self, client: &mut Client, path: Option<&str>) -> Result<(), ConnectorError> {
+        if self.table.path.is_none() {
+            return Ok(());
+        }
+        client.batch_execute(&paths::set(path, false)).map_err(|error| error::reading(&self.object(), &error))
     }
 
     /// For messages.

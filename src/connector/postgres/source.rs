@@ -11,6 +11,7 @@ use super::{
     marker,
     objects::ObjectStream,
     ordered::Loaded,
+    paths,
     plan::Plan,
     select::{LARGE_OBJECTS, Selection},
     shared::Shared,
@@ -337,6 +338,7 @@ impl Found {
                 narrow(table, &|name| columns.contains(name));
             }
         }
+        missing.extend(paths::settle(leader, &mut tables, &object)?);
         let is_streamed = source.mark.is_some();
         let stamps = if is_streamed { stamps(leader, &object)? } else { BTreeMap::new() };
         let time = Timestamp::from_millis(millis);

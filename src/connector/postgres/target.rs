@@ -7,18 +7,18 @@ use super::{
     client::{Client, Facts, PLAN_AS_USUAL, Server},
     commit::commit,
     define::{self, attempt, define},
-    error::{reading, said, writing},
+    error::{names_what_is_not_found, reading, said, writing},
     fit::{check_fit, create_table, find, make_plain, make_schemas},
     gather::{comment_objects, set_sequence},
     lobs::ObjectWriter,
-    marker, names,
+    marker, names, paths,
     plan::Plan,
     routing, script,
     select::{LARGE_OBJECTS, Selection},
     settings::TargetSettings,
     source::{Columns, PostgresSource},
     steps::{Ground, Steps, Watch},
-    write::{Insert, TableWriter},
+    write::{Insert, LATER, TableWriter},
 };
 use crate::connector::{
     CollectionTarget, ConnectorError, Leaves, Meets, Overwrite, Source, Target, TargetAbilities, TargetCollection,
@@ -26,7 +26,10 @@ use crate::connector::{
 };
 use std::{
     collections::BTreeSet,
-    sync::{Arc, PoisonError, atomic::AtomicBool},
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// A database to write.
@@ -113,7 +116,17 @@ impl Target for PostgresTarget {
                 format!("ONLY {}", table.sql(false))
             };
             let sql = format!("SELECT count(*) FROM (SELECT 1 FROM {from} LIMIT 1000) s");
-            let row = client.query_one(&sql, &[]).map_err(|error| reading(&object, &error))?;
+            let fail = |error: postgres::Error| reading(&object, &error);
+            let row = match client.query_one(&sql, &[]) {
+                Err(error) if names_what_is_not_found(&error) => {
+                    let path = paths::usual(&mut client).map_err(fail)?;
+                    client.batch_execute(&paths::set(Some(&path), false)).map_err(fail)?;
+                    let row = client.query_one(&sql, &[]).map_err(fail)?;
+                    client.batch_execute(&paths::set(None, false)).map_err(fail)?;
+                    row
+                }
+                asked => asked.map_err(fail)?,
+            };
             let count = row.get::<_, i64>(0).unsigned_abs();
             if count > 0 {
                 occupied.push((name.clone(), count));
@@ -239,6 +252,8 @@ impl PostgresTarget {
             notes: Vec::new(),
             missing: Vec::new(),
             columns: Arc::clone(&self.columns),
+            later: Arc::default(),
+            path: None,
             client,
         };
         first(&mut session.client)?;
@@ -283,6 +298,10 @@ pub(super) struct PostgresTargetSession {
     notes: Vec<String>,
     missing: Vec<String>,
     columns: Columns,
+    /// Whether rows were refused that may be taken when all tables are whole.
+    later: Arc<AtomicBool>,
+    /// The search path without which some tables cannot be looked at.
+    path: Option<String>,
     client: Client,
 }
 
@@ -424,7 +443,12 @@ impl TargetSession for PostgresTargetSession {
             ));
             found = find(&mut self.client, &wanted.name, &attributes.key, &self.object)?;
         }
-        let mut table = found.ok_or_else(|| ConnectorError::Missing { object: object.clone() })?;
+        let mut tables: Vec<Table> = found.into_iter().collect();
+        if let Some(why) = paths::settle(&mut self.client, &mut tables, &self.object)?.pop() {
+            return Err(ConnectorError::Unwritable { object, reason: why });
+        }
+        let mut table = tables.pop().ok_or_else(|| ConnectorError::Missing { object: object.clone() })?;
+        self.path = self.path.take().or_else(|| table.path.clone());
         let is_new = !self.existing.contains(&wanted.name);
         let others = check_fit(&mut table, &attributes, !is_new, &object)?;
         if !others.is_empty() {
@@ -460,7 +484,8 @@ impl TargetSession for PostgresTargetSession {
         }
         let insert = Insert::new(&table, &attributes, &object)?.through(through).keeping(others);
         let plan = Arc::new(Plan::new(table, self.facts.ascii()));
-        let writer = TableWriter::new(&mut self.client, plan, insert, self.plan.overwrite, is_empty, object);
+        let later = Arc::clone(&self.later);
+        let writer = TableWriter::new(&mut self.client, plan, insert, self.plan.overwrite, is_empty, object, later);
         Ok(Box::new(writer?))
     }
 
@@ -470,9 +495,16 @@ impl TargetSession for PostgresTargetSession {
 }
 
 impl PostgresTargetSession {
+    /// Has names found by a path that tables need, if one does.
+    fn find_names(&mut self, path: Option<&str>) -> Result<(), ConnectorError> {
+        if self.path.is_none() { Ok(()) } else { self.run(&paths::set(path, true)) }
+    }
+
     fn holds_rows(&mut self, table: &Table, object: &str) -> Result<bool, ConnectorError> {
+        self.find_names(table.path.as_deref())?;
         let sql = format!("SELECT EXISTS (SELECT 1 FROM ONLY {})", table.sql(false));
         let row = self.client.query_one(&sql, &[]).map_err(|error| reading(object, &error))?;
+        self.find_names(None)?;
         Ok(row.get(0))
     }
 
@@ -484,12 +516,23 @@ impl PostgresTargetSession {
         }
         if !self.existing.is_empty() {
             let names: Vec<String> = self.existing.iter().cloned().collect();
+            let path = self.path.clone();
+            self.find_names(path.as_deref())?;
             self.missing.extend(aftermath::broken_references(&mut self.client, &names, &self.object)?);
+            self.find_names(None)?;
+        }
+        let is_whole = !self.plan.partial && self.plan.left_out.is_none() && self.plan.connector == "postgresql";
+        if self.plan.make_equal && is_whole {
+            let known: Vec<&str> = self.plan.collections.iter().map(|one| one.name.as_str()).collect();
+            self.missing.extend(aftermath::left_over(&mut self.client, &known, &self.object)?);
         }
         last(&mut self.client)?;
         commit(&mut self.client, &self.server, &self.object)?;
         if self.whole {
             self.notes.push("statistics are not restored: ANALYZE makes them anew".to_owned());
+        }
+        if self.later.load(Ordering::Relaxed) {
+            self.notes.push(LATER.to_owned());
         }
         let (missing, notes) = (std::mem::take(&mut self.missing), std::mem::take(&mut self.notes));
         Ok(TargetEnd { missing, notes, ..TargetEnd::default() })

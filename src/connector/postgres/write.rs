@@ -6,9 +6,10 @@ use super::{
     cell::{self, PartKind},
     client::Client,
     copy::{make_field, put_count, put_field, put_header, put_trailer},
-    error::{concerns_rows, is_in_the_way, said, writing},
+    error::{concerns_rows, is_in_the_way, may_come_later, names_what_is_not_found, said, writing},
     load::{copying, load_by},
     names::ident,
+    paths,
     plan::Plan,
     stream::{RowStream, Rows, SortedRow},
     types::Form,
@@ -21,8 +22,15 @@ use postgres::Statement;
 use std::{
     fs::File,
     io::{self, BufWriter, Read, Seek, Write},
-    sync::Arc,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
+
+/// What is said where rows were refused for what other tables hold, or did not hold yet.
+pub(super) const LATER: &str = "rows were refused by what looks at other tables, or names what was made after them: the same restore \
+                                again, of rows that are not there, may bring them";
 
 /// Rows that wait until what is in their way is gone: bytes of them that are held.
 const MOST_WAITING_BYTES: usize = 64 << 20;
@@ -242,6 +250,10 @@ pub(super) struct TableWriter<'a> {
     copy: Option<Statement>,
     /// Whether the savepoint of the rows before is still there.
     has_savepoint: bool,
+    /// The search path of the database, where what rows set off needs it: functions in indexes, constraints and computed columns.
+    path: Option<String>,
+    /// Set where a row was refused that may be taken when other tables are whole.
+    later: Arc<AtomicBool>,
 }
 
 /// Rows that are looked up by ascending keys.
@@ -270,7 +282,9 @@ impl<'a> TableWriter<'a> {
         overwrite: Overwrite,
         was_empty: bool,
         object: String,
+        later: Arc<AtomicBool>,
     ) -> Result<Self, ConnectorError> {
+        let path = plan.table.path.clone();
         let meets = !was_empty && plan.table.key_kind != KeyKind::Content;
         let insert = if meets { insert } else { insert.without_computed() };
         let mut writer = Self {
@@ -287,7 +301,12 @@ impl<'a> TableWriter<'a> {
             waiting_bytes: 0,
             copy: None,
             has_savepoint: false,
+            path,
+            later,
         };
+        if writer.path.is_some() {
+            writer.find_names()?;
+        }
         if writer.is_staged() {
             writer.make_stage()?;
         }
@@ -296,6 +315,12 @@ impl<'a> TableWriter<'a> {
 
     fn fail(&self, error: &postgres::Error) -> ConnectorError {
         writing(&self.object, error)
+    }
+
+    /// Has names found by the path that the table needs, or by none.
+    fn find_names(&mut self) -> Result<(), ConnectorError> {
+        let sql = paths::set(self.path.as_deref(), true);
+        self.client.batch_execute(&sql).map_err(|error| self.fail(&error))
     }
 
     /// Whether rows have no key by which they could be found.
@@ -350,6 +375,9 @@ impl<'a> TableWriter<'a> {
             return Ok(Arc::clone(held));
         }
         let sorted = Arc::new(load_by(self.client, &std::env::temp_dir(), &self.plan)?);
+        if self.path.is_some() {
+            self.find_names()?;
+        }
         self.held = Some(Arc::clone(&sorted));
         Ok(sorted)
     }
@@ -529,7 +557,9 @@ impl<'a> TableWriter<'a> {
         schemas.dedup();
         let server = Trouble::Server;
         if !schemas.is_empty() {
-            self.client.batch_execute(&format!("SET LOCAL search_path = {}", schemas.join(", "))).map_err(server)?;
+            let path = self.path.as_ref().map_or_else(String::new, |path| format!(", {path}"));
+            let sql = format!("SET LOCAL search_path = {}{path}", schemas.join(", "));
+            self.client.batch_execute(&sql).map_err(server)?;
         }
         // The key's index is meant to be used here.
         self.client
@@ -564,7 +594,8 @@ impl<'a> TableWriter<'a> {
             inserted += replaced;
             self.client.batch_execute("TRUNCATE pg_temp.rekeep_kept").map_err(server)?;
         }
-        self.client.batch_execute("SET LOCAL search_path = ''; TRUNCATE pg_temp.rekeep_rows").map_err(server)?;
+        let end = format!("{}; TRUNCATE pg_temp.rekeep_rows", paths::set(self.path.as_deref(), true));
+        self.client.batch_execute(&end).map_err(server)?;
         Ok(Done { inserted: inserted.saturating_sub(replaced), replaced, existed: count - inserted.min(count) })
     }
 
@@ -582,6 +613,11 @@ impl<'a> TableWriter<'a> {
             }
             Err(error) => error,
         };
+        if self.path.is_none() && names_what_is_not_found(&error) {
+            self.path = Some(paths::usual(self.client).map_err(|error| self.fail(&error))?);
+            self.find_names()?;
+            return self.write_rows(rows, outcomes);
+        }
         if let [one] = rows {
             if is_in_the_way(&error) && self.waiting_bytes + one.bytes.len() <= MOST_WAITING_BYTES {
                 self.waiting_bytes += one.bytes.len();
@@ -589,6 +625,7 @@ impl<'a> TableWriter<'a> {
                 self.waiting.push(std::mem::replace(one, empty));
                 return Ok(());
             }
+            self.later.fetch_or(may_come_later(&error), Ordering::Relaxed);
             outcomes.fail(|| KeyCodec::Typed.show(&one.key), said(&error));
             return Ok(());
         }
@@ -686,6 +723,9 @@ impl CollectionTarget for TableWriter<'_> {
     fn finish(self: Box<Self>) -> Result<(), ConnectorError> {
         if self.has_savepoint {
             self.client.batch_execute("RELEASE SAVEPOINT rekeep_rows").map_err(|error| self.fail(&error))?;
+        }
+        if self.path.is_some() {
+            self.client.batch_execute(&paths::set(None, true)).map_err(|error| self.fail(&error))?;
         }
         Ok(())
     }

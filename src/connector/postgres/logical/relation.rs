@@ -103,6 +103,7 @@ impl Told {
             columns,
             key,
             key_kind,
+            path: None,
         };
         Ok(Self { collection, plan: Plan::new(table, false), may_double: false })
     }

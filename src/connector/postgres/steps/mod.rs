@@ -20,7 +20,7 @@ use super::{
     plan::Plan,
     routing, script,
     select::{LARGE_OBJECTS, Selection},
-    write::Insert,
+    write::{Insert, LATER},
 };
 use crate::connector::{
     CollectionTarget, ConnectorError, Outcomes, TargetCollection, TargetEnd, TargetPlan, TargetSession,
@@ -30,7 +30,10 @@ use crew::Crew;
 use rows::{Rows, What, Work};
 use std::{
     collections::{HashMap, HashSet},
-    sync::{Arc, PoisonError, atomic::AtomicBool},
+    sync::{
+        Arc, PoisonError,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 /// Connections that write at once.
@@ -78,6 +81,8 @@ pub(super) struct Steps {
     again: HashSet<String>,
     missing: Vec<String>,
     notes: Vec<String>,
+    /// Whether rows were refused that may be taken now.
+    later: Arc<AtomicBool>,
 }
 
 impl Steps {
@@ -112,6 +117,7 @@ impl Steps {
             again: HashSet::new(),
             missing,
             notes: Vec::new(),
+            later: Arc::default(),
         }))
     }
 
@@ -190,7 +196,8 @@ impl Steps {
         let what = What::Table { plan, insert, is_empty };
         // A table that is not empty is written by one who sees all rows in their order.
         let (overwrite, alone) = (self.ground.plan.overwrite, alone || !is_empty);
-        Ok(Work { what, name: wanted.name, object, overwrite, expected: wanted.records, alone })
+        let later = Arc::clone(&self.later);
+        Ok(Work { what, name: wanted.name, object, overwrite, expected: wanted.records, alone, later })
     }
 
     /// Empties a table of which an earlier run wrote a part.
@@ -282,6 +289,7 @@ impl TargetSession for Steps {
                 overwrite: self.ground.plan.overwrite,
                 expected: wanted.records,
                 alone: true,
+                later: Arc::clone(&self.later),
             }
         } else {
             self.table(collection)?
@@ -318,6 +326,9 @@ impl TargetSession for Steps {
         commit(&mut self.lead, &self.ground.server, &self.object)?;
         let mut notes = std::mem::take(&mut self.notes);
         notes.extend(["statistics are not restored: ANALYZE makes them anew".to_owned()]);
+        if self.later.load(Ordering::Relaxed) {
+            notes.push(LATER.to_owned());
+        }
         if self.resumes {
             notes.push("the restore went on where an earlier one was stopped".to_owned());
         }

@@ -37,6 +37,8 @@ pub(super) struct Work {
     pub(super) expected: u64,
     /// Whether one connection writes alone, and notes that it is done in the same transaction.
     pub(super) alone: bool,
+    /// Set where a row was refused that may be taken later.
+    pub(super) later: Arc<AtomicBool>,
 }
 
 /// The kind of what is noted here.
@@ -51,7 +53,8 @@ impl Work {
         match &self.what {
             What::Table { plan, insert, is_empty } => {
                 let (plan, insert, object) = (Arc::clone(plan), insert.clone(), self.object.clone());
-                Ok(Box::new(TableWriter::new(client, plan, insert, self.overwrite, *is_empty, object)?))
+                let later = Arc::clone(&self.later);
+                Ok(Box::new(TableWriter::new(client, plan, insert, self.overwrite, *is_empty, object, later)?))
             }
             What::Objects { server, facts } => {
                 Ok(Box::new(ObjectWriter::new(client, server.clone(), facts.clone(), self.overwrite)?))

@@ -74,7 +74,7 @@ fn back_up(
     let place = Where::of_routine(config, routine)?;
     let repo = service.places.open(config, &place, true)?;
     repo.warnings().iter().for_each(|warning| progress.warning(warning));
-    if let Some(words) = claim::taken(service, &repo, job, progress)? {
+    if let Some(words) = claim::taken(service, (config, routine), &repo, job, progress)? {
         return Ok(Done { skipped: Some(words), ..Done::default() });
     }
     run_hooks_before(config, routine, job, progress)?;

@@ -48,7 +48,7 @@ pub(super) fn drill_newest(
 ) -> Result<Done, OpsError> {
     let settings = routine.drill.clone().unwrap_or_default();
     let repo = service.places.open(config, &Where::of_routine(config, routine)?, false)?;
-    if let Some(words) = claim::taken(service, &repo, job, progress)? {
+    if let Some(words) = claim::taken(service, (config, routine), &repo, job, progress)? {
         return Ok(Done { skipped: Some(words), ..Done::default() });
     }
     repo.refresh()?.iter().for_each(|warning| progress.warning(warning));

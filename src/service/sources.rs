@@ -142,6 +142,20 @@ pub fn doubts(registry: &Registry, config: &Config) -> Vec<Finding> {
     found
 }
 
+/// The URLs that a run of a routine reads.
+pub(super) fn urls(config: &Config, routine: &Routine) -> Vec<String> {
+    if let Some(url) = &routine.source {
+        return vec![url.clone()];
+    }
+    let cluster = routine.source_cluster.as_deref().and_then(|name| config.clusters.get(name));
+    let Some(cluster) = cluster else { return Vec::new() };
+    let namespaces = routine.namespaces.as_deref().unwrap_or_default();
+    if namespaces.is_empty() {
+        return vec![cluster_url(cluster, None)];
+    }
+    namespaces.iter().map(|namespace| cluster_url(cluster, Some(namespace))).collect()
+}
+
 /// What a run of a routine reads.
 ///
 /// # Errors
@@ -180,14 +194,7 @@ pub fn readings(config: &Config, routine: &Routine, policy: &Policy) -> Result<V
         "allow_missing_set": routine.set_list.as_ref().is_some_and(|sets| !sets.is_empty()),
     });
     options.add(&said).map_err(|error| error.to_string())?;
-    let namespaces = routine.namespaces.clone().unwrap_or_default();
-    if namespaces.is_empty() {
-        return Ok(vec![Reading { url: cluster_url(cluster, None), options }]);
-    }
-    Ok(namespaces
-        .iter()
-        .map(|namespace| Reading { url: cluster_url(cluster, Some(namespace)), options: options.clone() })
-        .collect())
+    Ok(urls(config, routine).into_iter().map(|url| Reading { url, options: options.clone() }).collect())
 }
 
 pub(super) fn resolved(value: &Json, secrets: &Secrets<'_>) -> Result<Json, String> {

@@ -67,6 +67,27 @@ fn what_is_due_is_run_by_one_of_two_services() {
     assert!(fs::read_dir(series).unwrap().count() <= 20, "old claims are tidied up");
 }
 
+/// Each has its own database, and one is no backup of the other.
+#[test]
+fn what_another_service_reads_elsewhere_stands_for_no_run_of_ours() {
+    let mut one = World::new();
+    one.configure(&ROUTINE.replace("'0 0 0 1 1 ? 2090'", "'* * * * * ?'"), "");
+    let mut two = World::new();
+    let text = fs::read_to_string(one.path("config.yml")).unwrap();
+    let source = |world: &World| format!("sqlite:{}", world.path("accounts.db").display());
+    fs::write(two.path("config.yml"), text.replace(&source(&one), &source(&two))).unwrap();
+    one.start();
+    two.start();
+    for world in [&one, &two] {
+        until(|| {
+            let all: Vec<Json> = ended(world).into_values().flatten().collect();
+            let left = all.iter().find(|job| job.to_string().contains("another service"));
+            assert!(left.is_none(), "{left:?}");
+            (all.iter().filter(|job| job["state"] == "success").count() >= 2).then_some(())
+        });
+    }
+}
+
 #[test]
 fn a_claim_is_whose_it_was_and_one_that_is_damaged_stops_nobody() {
     let mut world = World::new();

@@ -345,6 +345,8 @@ impl Service {
             Verdict::Waits => {}
             // Each request of its own name gets a run of its own.
             Verdict::WaitsAlready(_) if matches!(new.work, Work::Backup { group: Some(_), .. }) => {}
+            // What waits does not accept what this one does.
+            Verdict::WaitsAlready(_) if new.work.accepts_deletions() => {}
             Verdict::WaitsAlready(id) => {
                 drop(desk);
                 if new.due.is_some() {

@@ -23,6 +23,9 @@ pub enum Work {
         /// What was asked for there.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         asked: Option<String>,
+        /// Whether it is true that most of what the source held is gone.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        accept_deletions: bool,
     },
     /// What a routine's policy does not keep is forgotten, and its space given back.
     Retention {
@@ -54,7 +57,20 @@ impl Work {
     /// A backup of a routine, by schedule or on demand.
     #[must_use]
     pub fn backup(routine: &str, full: bool) -> Self {
-        Self::Backup { routine: routine.to_owned(), full, description: None, group: None, asked: None }
+        Self::Backup {
+            routine: routine.to_owned(),
+            full,
+            description: None,
+            group: None,
+            asked: None,
+            accept_deletions: false,
+        }
+    }
+
+    /// Whether a loss of most of what the source held is taken for true.
+    #[must_use]
+    pub const fn accepts_deletions(&self) -> bool {
+        matches!(self, Self::Backup { accept_deletions: true, .. })
     }
 
     /// The routine that it belongs to.

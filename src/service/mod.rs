@@ -36,6 +36,7 @@ mod reported;
 mod restore;
 mod retrieve;
 mod run;
+mod runs;
 mod shared;
 mod sources;
 mod standing;

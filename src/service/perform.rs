@@ -5,26 +5,57 @@ use super::{
     config::{Config, Policy, Routine},
     folders::{self, Folders},
     hooks,
-    job::{Done, StoredJob, Work},
+    job::{Done, JobState, StoredJob, Work},
     places::Where,
     proof,
     restore::{self, RestorePlan, doubt_in},
+    run::may_pass,
+    runs::{self, Whose},
     sources::{Reading, readings},
-    tags::{is_same_run, routine_tag, run_tag, type_tag},
+    state::JobFilter,
+    tags::{CHANGED, parts_of_run, routine_tag, run_of, run_tag, type_tag},
 };
 use crate::{
     ops::{
-        Narrow, OpsError, Progress,
+        OpsError, Progress,
         backup::{Ask, BackupOptions, BackupOutcome, backup, backup_chain},
-        forget::{self, time_zone},
+        forget::{self, Candidate, time_zone},
         prune::PruneOptions,
-        select::{Within, newest_of_each},
         verify::{ReadData, VerifyOptions, verify},
     },
-    repo::Repository,
-    report::ErrorKind,
+    repo::{Repository, Snapshot},
+    report::{ErrorKind, WarningKind},
 };
-use serde_json::json;
+use serde_json::{Value as Json, json};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::{Mutex, PoisonError},
+};
+
+/// What the tries of a job have backed up so far, by what was read: another try does not read it again.
+#[derive(Debug, Default)]
+pub(super) struct Made(Mutex<Vec<(String, Vec<BackupOutcome>)>>);
+
+impl Made {
+    fn holds(&self, url: &str) -> bool {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().any(|(own, _)| own == url)
+    }
+
+    fn add(&self, url: &str, outcomes: Vec<BackupOutcome>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((url.to_owned(), outcomes));
+    }
+
+    fn outcomes(&self) -> Vec<BackupOutcome> {
+        let made = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        made.iter().flat_map(|(_, outcomes)| outcomes.iter().cloned()).collect()
+    }
+
+    /// What there is although the job failed.
+    pub(super) fn result(&self) -> Option<Json> {
+        let outcomes = self.outcomes();
+        (!outcomes.is_empty()).then(|| done(&outcomes).result)
+    }
+}
 
 fn wrong(words: impl Into<String>) -> OpsError {
     OpsError::refused(ErrorKind::InvalidInput, words)
@@ -36,6 +67,7 @@ pub(super) fn carry_out(
     config: &Config,
     job: &StoredJob,
     plan: Option<&RestorePlan>,
+    made: &Made,
     progress: &dyn Progress,
 ) -> Result<Done, OpsError> {
     let of = |name: &str| {
@@ -45,7 +77,7 @@ pub(super) fn carry_out(
             .ok_or_else(|| OpsError::refused(ErrorKind::NotFound, format!("there is no routine `{name}` any more")))
     };
     match &job.work {
-        Work::Backup { routine, full, .. } => back_up(service, config, job, of(routine)?, *full, progress),
+        Work::Backup { routine, .. } => back_up(service, config, job, of(routine)?, made, progress),
         Work::Retention { routine } => keep(service, config, routine, of(routine)?, progress),
         Work::Verify { routine, how } => check(service, config, routine, of(routine)?, how, progress),
         Work::Drill { routine } => proof::drill_newest(service, config, job, routine, of(routine)?, progress),
@@ -61,7 +93,7 @@ fn back_up(
     config: &Config,
     job: &StoredJob,
     routine: &Routine,
-    full: bool,
+    made: &Made,
     progress: &dyn Progress,
 ) -> Result<Done, OpsError> {
     let policy = config.policy_of(routine);
@@ -79,23 +111,42 @@ fn back_up(
     }
     run_hooks_before(config, routine, job, progress)?;
     let mut more = more_tags(&job.work);
-    let mut outcomes = Vec::new();
     let readings = readings(config, routine, &policy).map_err(wrong)?;
-    if readings.len() > 1 {
-        more.push(run_tag(service.now(), job.id));
+    let of_several = readings.len() > 1;
+    if of_several {
+        more.push(run_tag(job, readings.len()));
     }
-    for reading in readings {
+    let mut failed = Vec::new();
+    for reading in readings.iter().filter(|reading| !made.holds(&reading.url)) {
         if progress.cancelled() {
             return Err(OpsError::Interrupted);
         }
-        outcomes.extend(read_one(service, &repo, name, routine, &policy, full, &more, &reading, progress)?);
+        match read_one(service, &repo, name, routine, &policy, job, &more, reading, progress) {
+            Ok(outcomes) => made.add(&reading.url, outcomes),
+            Err(error) if error.is_interruption() || !of_several => return Err(error),
+            // The others are no worse for it.
+            Err(error) => failed.push((reading.url.rsplit('/').next().unwrap_or_default(), error)),
+        }
     }
+    if !failed.is_empty() {
+        return Err(together(&failed));
+    }
+    let outcomes = made.outcomes();
     if more.iter().any(|tag| tag == "asked=snapshot") {
         for id in outcomes.iter().filter_map(|outcome| outcome.id) {
             repo.revise(&id, &|manifest| manifest.hold = true)?;
         }
     }
     Ok(done(&outcomes))
+}
+
+/// Why namespaces of a run failed, as one error: of the kind of one for which another try may help, if there is one.
+fn together(failed: &[(&str, OpsError)]) -> OpsError {
+    let words: Vec<String> = failed.iter().map(|(name, error)| format!("namespace {name}: {error}")).collect();
+    let first = failed.iter().find(|(_, error)| may_pass(error)).or(failed.first());
+    let (kind, remedies) =
+        first.map_or((ErrorKind::Failed, Vec::new()), |(_, error)| (error.kind(), error.remedies().to_vec()));
+    OpsError::Refused { kind, words: words.join("; "), remedies }
 }
 
 fn run_hooks_before(
@@ -141,17 +192,21 @@ fn read_one(
     name: &str,
     routine: &Routine,
     policy: &Policy,
-    full: bool,
+    job: &StoredJob,
     more: &[String],
     reading: &Reading,
     progress: &dyn Progress,
 ) -> Result<Vec<BackupOutcome>, OpsError> {
+    let full = job.work.kind() == "full";
     let mut options = options(name, routine, policy, full);
     options.tags.extend(more.iter().cloned());
+    options.accept_deletions = job.work.accepts_deletions();
     options.url.clone_from(&reading.url);
     if let Some(urls) = service.registry.chain(&reading.url)? {
         let mut open = |url: &str| service.registry.source(url, &reading.options);
-        return backup_chain(repo, &urls, &mut open, &options, progress);
+        let outcomes = backup_chain(repo, &urls, &mut open, &options, progress)?;
+        outcomes.iter().try_for_each(|outcome| mark_changed(repo, outcome))?;
+        return Ok(outcomes);
     }
     let source = service.registry.source(&reading.url, &reading.options)?;
     let asks_cumulative =
@@ -161,7 +216,22 @@ fn read_one(
         (false, true) if source.abilities().change_filter => Ask::Differential,
         (false, _) => Ask::Default,
     };
-    Ok(vec![backup(repo, source.as_ref(), &options, progress)?])
+    let outcome = backup(repo, source.as_ref(), &options, progress)?;
+    mark_changed(repo, &outcome)?;
+    Ok(vec![outcome])
+}
+
+/// Marks what only lacks that files were the same before and after they were read: where some always change, nothing else ever
+/// counts as a full.
+fn mark_changed(repo: &Repository, outcome: &BackupOutcome) -> Result<(), OpsError> {
+    let Some(id) = outcome.id.filter(|_| outcome.only_changed && !outcome.complete) else { return Ok(()) };
+    let mark = |manifest: &mut crate::repo::manifest::Manifest| {
+        if !manifest.tags.iter().any(|tag| tag == CHANGED) {
+            manifest.tags.push(CHANGED.to_owned());
+        }
+    };
+    repo.revise(&id, &mark)?;
+    Ok(())
 }
 
 fn options(name: &str, routine: &Routine, policy: &Policy, full: bool) -> BackupOptions {
@@ -204,9 +274,14 @@ fn keep(
     let repo = service.places.open(config, &Where::of_routine(config, routine)?, false)?;
     // What others forgot meanwhile counts for nothing that is to be kept.
     repo.refresh()?.iter().for_each(|warning| progress.warning(warning));
-    let policy = retention.policy();
-    let narrow = Narrow { tags: vec![routine_tag(name)], ..Narrow::default() };
-    let plan = forget::plan_policy(&repo, &narrow, &policy, &time_zone(Some("UTC"))?)?;
+    if config.policy_of(routine).verify.is_some() && !is_verified(service, config, &repo, name)? {
+        let words = "nothing is forgotten: the newest full is not verified yet";
+        progress.warn(WarningKind::Note, name, words.to_owned());
+        return Ok(Done { complete: true, result: json!({ "forgotten": [], "left_out": words }), ..Done::default() });
+    }
+    let skips = config.policy_of(routine).skip_if_unchanged == Some(true);
+    let candidates = candidates(&repo.snapshots()?, name, skips);
+    let plan = forget::plan::plan(&candidates, &retention.policy(), &time_zone(Some("UTC"))?, service.now())?;
     let count = plan.dropped().count() as u64;
     if count == 0 {
         return Ok(Done { complete: true, result: json!({ "forgotten": [] }), ..Done::default() });
@@ -222,7 +297,47 @@ fn keep(
     })
 }
 
-/// Verifies the newest backup of a routine: of a run that left several snapshots, each.
+/// Whether the last verification of a routine found its newest full whole: another may have come since that was asked for.
+fn is_verified(service: &Service, config: &Config, repo: &Repository, name: &str) -> Result<bool, OpsError> {
+    let filter = JobFilter { verb: Some("verify"), routine: Some(name.to_owned()), limit: 10, ..JobFilter::default() };
+    let jobs = service.state.jobs(&filter).map_err(|error| OpsError::refused(ErrorKind::Io, error.to_string()))?;
+    let Some(last) = jobs.iter().find(|job| job.state.is_over()) else { return Ok(false) };
+    let looked_at = last.result.get(LOOKED_AT).and_then(Json::as_array);
+    let is_in = |it: &Snapshot| looked_at.is_some_and(|all| all.contains(&json!(it.id)));
+    let newest = runs::newest(repo, Whose { config, name }, Some(type_tag(true)), service.now())?;
+    Ok(last.state == JobState::Success && newest.snapshots.iter().all(is_in))
+}
+
+/// What decides about the snapshots of a repository, for the retention of a routine. What only lacks that files changed while they
+/// were read counts as complete; what a run left that did not get to its end is no full: the days that were backed up as a whole
+/// would go for it. Where what is unchanged leaves nothing, nobody can tell.
+fn candidates(snapshots: &[Snapshot], name: &str, skips_unchanged: bool) -> Vec<Candidate> {
+    let own = routine_tag(name);
+    let mut runs: HashMap<&str, HashSet<(&str, &str)>> = HashMap::new();
+    for snapshot in snapshots {
+        if let Some(run) = run_of(snapshot) {
+            runs.entry(run).or_default().insert((&snapshot.source().name, &snapshot.content.scope));
+        }
+    }
+    let is_half = |it: &Snapshot| {
+        let there = run_of(it).and_then(|run| runs.get(run)).map_or(0, HashSet::len);
+        !skips_unchanged && parts_of_run(it).is_some_and(|parts| there < parts)
+    };
+    let candidate = |it: &Snapshot| {
+        let mut candidate = Candidate::of(it, it.tags.contains(&own));
+        candidate.complete |= it.tags.iter().any(|tag| tag == CHANGED);
+        if is_half(it) {
+            candidate.tags.retain(|tag| tag != type_tag(true));
+        }
+        candidate
+    };
+    snapshots.iter().map(candidate).collect()
+}
+
+/// What the result of a verification says of which snapshots it looked at.
+const LOOKED_AT: &str = "looked_at";
+
+/// Verifies the newest backup of a routine, and the newest full if that is another: of a run that left several snapshots, each.
 fn check(
     service: &Service,
     config: &Config,
@@ -233,24 +348,31 @@ fn check(
 ) -> Result<Done, OpsError> {
     let repo = service.places.open(config, &Where::of_routine(config, routine)?, false)?;
     repo.refresh()?;
-    let narrow = Narrow { tags: vec![routine_tag(name)], ..Narrow::default() };
-    let mut newest = newest_of_each(&repo, &narrow, Within::default(), 1, service.now())?;
-    let Some(last) = newest.last().cloned() else {
+    let (whose, now) = (Whose { config, name }, service.now());
+    let state = runs::newest(&repo, whose, None, now)?;
+    let mut newest = state.snapshots;
+    if newest.is_empty() {
         return Err(OpsError::refused(ErrorKind::NoSnapshot, format!("routine {name} has no backup")));
-    };
-    newest.retain(|it| it.id == last.id || is_same_run(&last, it));
+    }
+    // By it retention goes, and an increment may have come since.
+    for full in runs::newest(&repo, whose, Some(type_tag(true)), now)?.snapshots {
+        if newest.iter().all(|it| it.id != full.id) {
+            newest.push(full);
+        }
+    }
     let options = VerifyOptions {
         read_data: if how == "structure" { ReadData::None } else { ReadData::All },
         restore: how == "restore",
         ..VerifyOptions::default()
     };
     let outcome = verify(&repo, &newest, &options, progress)?;
-    let doubt = doubt_in(&repo)?;
+    let lacks: Vec<String> = state.lacks.into_iter().chain(doubt_in(&repo)?).collect();
     let found = outcome.findings.iter().take(20).map(|found| format!("{}: {}", found.object, found.problem));
+    let ids: Vec<_> = newest.iter().map(|it| it.id).collect();
     Ok(Done {
-        complete: outcome.findings.is_empty() && doubt.is_none(),
-        problems: found.chain(doubt).collect(),
-        result: json!({ "verified": outcome }),
+        complete: outcome.findings.is_empty() && lacks.is_empty(),
+        problems: found.chain(lacks).collect(),
+        result: json!({ "verified": outcome, LOOKED_AT: ids }),
         ..Done::default()
     })
 }

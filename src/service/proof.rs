@@ -8,24 +8,24 @@ use super::{
     places::Where,
     reach::is_allowed,
     restore::doubt_in,
+    runs::{self, Whose},
     sources::resolved,
     state::JobFilter,
     survey::{Looked, Survey, Unread},
-    tags::{self, routine_tag},
+    tags,
 };
 use crate::{
     connector::{Options, Target},
     ops::{
-        Narrow, OpsError, Progress,
+        OpsError, Progress,
         command::Bounded,
         drill::{Assertion, DrillOptions, DrillOutcome, DrillPlace, drill},
-        select::{Within, newest_of_each},
     },
     repo::{
         RepoId, Repository,
         drills::{DrillName, Drills, Goals, KeptDrill},
     },
-    report::ErrorKind,
+    report::{ErrorKind, WarningKind},
 };
 use serde_json::json;
 use std::{collections::HashSet, path::PathBuf, sync::Arc, time::Duration};
@@ -37,7 +37,7 @@ fn wrong(words: impl Into<String>) -> OpsError {
     OpsError::refused(ErrorKind::InvalidInput, words)
 }
 
-/// Drills the newest backup of each source of a routine.
+/// Drills the newest backup of a routine: of a run that left several snapshots, each.
 pub(super) fn drill_newest(
     service: &Service,
     config: &Config,
@@ -52,28 +52,37 @@ pub(super) fn drill_newest(
         return Ok(Done { skipped: Some(words), ..Done::default() });
     }
     repo.refresh()?.iter().for_each(|warning| progress.warning(warning));
-    let narrow = Narrow { tags: vec![routine_tag(name)], ..Narrow::default() };
-    let newest = newest_of_each(&repo, &narrow, Within::default(), 1, service.now())?;
-    if newest.is_empty() {
+    let state = runs::newest(&repo, Whose { config, name }, None, service.now())?;
+    if state.snapshots.is_empty() {
         return Err(OpsError::refused(ErrorKind::NoSnapshot, format!("routine {name} has no backup to drill")));
     }
+    state.notes.iter().for_each(|words| progress.warn(WarningKind::Note, name, words.clone()));
     let options = options(service, config, routine, &settings)?;
     let target_options = target_options(config, routine, &settings)?;
     let open = |url: &str| -> Result<Box<dyn Target>, OpsError> { Ok(service.registry.target(url, &target_options)?) };
-    let mut outcomes = Vec::new();
-    for snapshot in &newest {
+    let (mut outcomes, mut failed) = (Vec::new(), Vec::new());
+    for snapshot in &state.snapshots {
         if progress.cancelled() {
             return Err(OpsError::Interrupted);
         }
-        prepare(config, job, &settings, progress)?;
-        outcomes.push(drill(&repo, snapshot, &open, &options, progress)?);
+        let drilled =
+            prepare(config, job, &settings, progress).and_then(|()| drill(&repo, snapshot, &open, &options, progress));
+        match drilled {
+            Ok(outcome) => outcomes.push(outcome),
+            Err(error) if error.is_interruption() || state.snapshots.len() == 1 => return Err(error),
+            // The others are looked at all the same.
+            Err(error) => failed.push(format!("snapshot {}: {error}", snapshot.id.short())),
+        }
     }
     let mut done = done(&outcomes);
-    // The newest that can be read was drilled, and not what may be newer.
-    if let Some(doubt) = doubt_in(&repo)? {
-        done.complete = false;
-        done.problems.push(doubt);
+    if !failed.is_empty() {
+        failed.extend(done.failed.take());
+        done.failed = Some(failed.join("; "));
     }
+    // The newest that can be read was drilled, and not what may be newer.
+    let lacks: Vec<String> = state.lacks.into_iter().chain(doubt_in(&repo)?).collect();
+    done.complete &= lacks.is_empty();
+    done.problems.extend(lacks);
     Ok(done)
 }
 

@@ -264,6 +264,7 @@ impl Service {
                 description: request.description.clone(),
                 group: Some(group.clone()),
                 asked: Some(kind.to_owned()),
+                accept_deletions: false,
             };
             let new = NewJob { work, tenant: routine.tenant.clone(), by: caller.name.to_string(), due: None };
             self.submit(&new, self.now(), false, None)?;

@@ -5,11 +5,11 @@ use super::{
     config::{Cluster, Config, Encryption, RetryPolicy, Routine, SecretAgent, Storage, hide, lean},
     folders::{self, Chain, FilesPlan, Folders},
     job::Done,
-    listing::{Key, around, begun_at},
+    listing::{Key, begun_at},
     places::Where,
     reach::{check_agent, is_allowed, reachable, with_password},
+    runs::{self, Whose},
     sources::{cluster_options, cluster_url},
-    tags::is_same_run,
 };
 use crate::{
     connector::{Options, Overwrite},
@@ -20,7 +20,7 @@ use crate::{
     },
     record::Timestamp,
     repo::{Repository, Snapshot, SnapshotId},
-    report::ErrorKind,
+    report::{ErrorKind, WarningKind},
 };
 use serde::{Deserialize, Serialize};
 use serde_json::{Value as Json, json};
@@ -208,8 +208,10 @@ struct SnapshotsPlan {
     check_first: bool,
     /// Whether every record of what the routine kept then is meant.
     whole: bool,
-    /// Why nobody can say that this is all that was asked for.
-    doubt: Option<String>,
+    /// What is to be known of them, in words.
+    notes: Vec<String>,
+    /// What they lack of what was asked for, in words.
+    lacks: Vec<String>,
 }
 
 /// Says it where snapshots of a repository cannot be read: any of them may be what is meant, or a part of it.
@@ -228,16 +230,6 @@ fn no_backup(name: String, doubt: Option<String>) -> ServiceError {
     match doubt {
         None => ServiceError::NotFound { what: "backup", name },
         Some(doubt) => OpsError::refused(ErrorKind::NoSnapshot, format!("there is no backup {name}: {doubt}")).into(),
-    }
-}
-
-impl RestorePlan {
-    /// The same where snapshots of the repository cannot be read.
-    pub(super) fn in_doubt(mut self, doubt: Option<String>) -> Self {
-        if let From::Snapshots(plan) = &mut self.from {
-            plan.doubt = doubt;
-        }
-        self
     }
 }
 
@@ -371,9 +363,10 @@ impl Service {
         }
         let place = place(&config, request.source.as_ref(), request.source_name.as_ref(), &request.routine)?;
         let repo = self.places.look(&config, &place)?;
-        let snapshots = around(&repo, &request.routine, time, self.now())?;
-        let meant = as_of(&snapshots, time);
         let doubt = doubt_in(&repo)?;
+        let whose = Whose { config: &config, name: &request.routine };
+        let state = runs::as_of(&repo, whose, time, self.now())?;
+        let meant: Vec<&Snapshot> = state.snapshots.iter().collect();
         if meant.is_empty() {
             return Err(no_backup(format!("{} as of {time}", request.routine), doubt));
         }
@@ -384,33 +377,15 @@ impl Service {
         } else {
             target(&config, &to)?
         };
-        Ok(plan(place, &meant, meant.len(), request.collection.as_deref(), &to, into)?.in_doubt(doubt))
-    }
-}
-
-/// The newest snapshot of each part of the source that had ended by then. Who gives the very time that a backup began means
-/// that backup, as clients of the backup service do who take times from its lists: and of a run that backed up several namespaces
-/// one after the other, all.
-pub(super) fn as_of(snapshots: &[Snapshot], time: Timestamp) -> Vec<&Snapshot> {
-    let mut newest: Vec<&Snapshot> = Vec::new();
-    let begun = snapshots.iter().find(|snapshot| snapshot.content.start == time);
-    for snapshot in snapshots {
-        let is_meant = snapshot.content.end <= time
-            || snapshot.content.start == time
-            || begun.is_some_and(|begun| is_same_run(begun, snapshot));
-        if !is_meant {
-            continue;
+        let mut planned = plan(place, &meant, meant.len(), request.collection.as_deref(), &to, into)?;
+        if let From::Snapshots(plan) = &mut planned.from {
+            plan.notes = state.notes;
+            // Who names a collection that is there lacks no other.
+            plan.lacks = if request.collection.is_none() { state.lacks } else { Vec::new() };
+            plan.lacks.extend(doubt);
         }
-        let same = |other: &&mut &Snapshot| {
-            other.source().is_same(snapshot.source()) && other.content.scope == snapshot.content.scope
-        };
-        match newest.iter_mut().find(same) {
-            Some(other) if other.content.end <= snapshot.content.end => *other = snapshot,
-            Some(_) => {}
-            None => newest.push(snapshot),
-        }
+        Ok(planned)
     }
-    newest
 }
 
 fn place(config: &Config, own: Option<&Storage>, named: Option<&String>, routine: &str) -> Result<Where, ServiceError> {
@@ -569,7 +544,8 @@ fn plan(
         && !is_some(&policy.bin_list)
         && parts.len() == all
         && meant.iter().zip(&parts).all(|(snapshot, (_, names))| names.len() == snapshot.collections.len());
-    let from = From::Snapshots(SnapshotsPlan { place, parts, options, check_first: false, whole, doubt: None });
+    let (notes, lacks) = (Vec::new(), Vec::new());
+    let from = From::Snapshots(SnapshotsPlan { place, parts, options, check_first: false, whole, notes, lacks });
     Ok(RestorePlan { from, target, target_options, is_named: to.target.is_some() })
 }
 
@@ -586,7 +562,8 @@ pub(super) fn plan_into(
     let parts = snapshots.iter().map(|snapshot| (snapshot.id, names(snapshot))).collect();
     let options =
         RestoreOptions { overwrite: replace.then_some(Overwrite::Always), parallel: 8, ..RestoreOptions::default() };
-    let from = From::Snapshots(SnapshotsPlan { place, parts, options, check_first, whole: true, doubt: None });
+    let (notes, lacks) = (Vec::new(), Vec::new());
+    let from = From::Snapshots(SnapshotsPlan { place, parts, options, check_first, whole: true, notes, lacks });
     RestorePlan { from, target, target_options, is_named: false }
 }
 
@@ -725,7 +702,9 @@ pub(super) fn carry_out(
         From::Snapshots(from) => from,
     };
     let repo = service.places.open(config, &from.place, false)?;
+    from.notes.iter().for_each(|words| progress.warn(WarningKind::Note, "", words.clone()));
     let mut outcomes = Vec::new();
+    let mut lacks = from.lacks.clone();
     for (id, collections) in &from.parts {
         if progress.cancelled() {
             return Err(OpsError::Interrupted);
@@ -741,20 +720,38 @@ pub(super) fn carry_out(
         }
         let mut options = from.options.clone();
         options.collections.clone_from(collections);
+        lacks.extend(partial(&snapshot));
         check()?;
         let target = service.registry.target(&plan.target, &plan.target_options)?;
         outcomes.push(restore(&repo, &snapshot, target.as_ref(), &options, progress)?);
     }
-    let whole = from.whole && from.doubt.is_none();
+    let whole = from.whole && from.lacks.is_empty();
+    let mut result = json!({ "restores": outcomes.iter().map(shown_outcome).collect::<Vec<_>>(), WHOLE: whole });
+    if !from.notes.is_empty() {
+        result["notes"] = json!(from.notes);
+    }
     Ok(Done {
-        complete: from.doubt.is_none() && outcomes.iter().all(|outcome| outcome.complete && outcome.different == 0),
-        problems: from.doubt.iter().cloned().chain(outcomes.iter().flat_map(problems)).collect(),
+        complete: from.lacks.is_empty() && outcomes.iter().all(|outcome| outcome.complete && outcome.different == 0),
+        problems: lacks.into_iter().chain(outcomes.iter().flat_map(problems)).collect(),
         failed: None,
         skipped: None,
         records: outcomes.iter().map(|outcome| outcome.records).sum(),
         bytes: outcomes.iter().map(|outcome| outcome.bytes).sum(),
-        result: json!({ "restores": outcomes.iter().map(shown_outcome).collect::<Vec<_>>(), WHOLE: whole }),
+        result,
     })
+}
+
+/// What a snapshot that is partial itself lacks: nothing that its restore could bring back.
+fn partial(snapshot: &Snapshot) -> Option<String> {
+    const SAID: usize = 5;
+    if snapshot.content.complete {
+        return None;
+    }
+    let problems = &snapshot.content.problems;
+    let mut said: Vec<&str> = problems.iter().take(SAID).map(String::as_str).collect();
+    let more = format!("and {} more", problems.len().saturating_sub(SAID));
+    said.extend((problems.len() > SAID).then_some(more.as_str()));
+    Some(format!("snapshot {} is partial: {}", snapshot.id.short(), said.join("; ")))
 }
 
 fn shown_outcome(outcome: &RestoreOutcome) -> Json {

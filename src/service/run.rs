@@ -6,7 +6,8 @@ use super::{
     config::Config,
     hooks,
     job::{Done, Ending, JobState, NewJob, StoredJob, Work},
-    notify, perform,
+    notify,
+    perform::{self, Made},
     restore::{self, RestorePlan},
     state::Ended,
     stopping::is_for_the_next,
@@ -14,7 +15,7 @@ use super::{
 use crate::{
     ops::{OpsError, job::Job as Verb},
     record::Timestamp,
-    report::{ErrorKind, WarningKind},
+    report::{ErrorKind, Remedy, WarningKind},
 };
 use serde_json::{Value as Json, json};
 use std::{
@@ -26,7 +27,7 @@ use std::{
 };
 
 /// Whether trying again may help.
-fn may_pass(error: &OpsError) -> bool {
+pub(super) fn may_pass(error: &OpsError) -> bool {
     let kind = error.kind();
     !kind.is_usage()
         && !matches!(
@@ -117,12 +118,13 @@ impl Service {
         // A restore that was broken off is begun again by whoever wants that.
         let retries = if matches!(job.work, Work::Backup { .. }) { retry.retries() } else { 0 };
         let mut attempt = 1;
+        let made = Arc::new(Made::default());
         loop {
             // A backup that can be made is worth more than a note that it has begun.
             if let Err(error) = self.state.begin(job.id, attempt, self.now()) {
                 tracing::error!(job = job.id, attempt, "that it begins cannot be kept: {error}");
             }
-            match self.attempt(job, &config, plan, canceled) {
+            match self.attempt(job, &config, plan, &made, canceled) {
                 Ok(done) => return ending_of(done),
                 Err(error) if error.is_interruption() || canceled.load(Ordering::Relaxed) => {
                     let words = if self.is_stopping() { "the service was stopped" } else { "it was canceled" };
@@ -138,7 +140,9 @@ impl Service {
                     attempt += 1;
                 }
                 Err(error) => {
-                    let ending = Ending::without(JobState::Failure, error.kind().as_str(), error.to_string());
+                    let words = format!("{error}{}", way_on(&job.work, &error));
+                    let mut ending = Ending::without(JobState::Failure, error.kind().as_str(), words);
+                    ending.result = made.result().unwrap_or(ending.result);
                     return self.broken_off(job, ending);
                 }
             }
@@ -162,11 +166,13 @@ impl Service {
         job: &StoredJob,
         config: &Arc<Config>,
         plan: Option<&Arc<RestorePlan>>,
+        made: &Arc<Made>,
         canceled: &Arc<AtomicBool>,
     ) -> Result<Done, OpsError> {
         let (service, config, job_too, plan) = (Arc::clone(self), Arc::clone(config), job.clone(), plan.cloned());
+        let made = Arc::clone(made);
         let verb = Verb::start(job.work.verb(), move |progress| {
-            perform::carry_out(&service, &config, &job_too, plan.as_deref(), progress)
+            perform::carry_out(&service, &config, &job_too, plan.as_deref(), &made, progress)
         })?;
         let watch = verb.watch();
         if let Some(running) = self.desk().running.get_mut(&job.id) {
@@ -215,29 +221,35 @@ impl Service {
         }
     }
 
-    /// What follows from a backup that is there: retention, verification.
+    /// What follows from a full that is there: its verification, and retention. The last backup that is known to be whole does not go
+    /// for one that is not.
     fn follow(&self, job: &StoredJob, ending: &Ending) -> Result<(), ServiceError> {
-        let Work::Backup { routine: name, full: true, .. } = &job.work else { return Ok(()) };
-        let is_made =
-            |what: &str| ending.result.get(what).and_then(Json::as_array).is_some_and(|made| !made.is_empty());
-        let made = is_made("snapshots") || is_made("backups");
-        if ending.state != JobState::Success || !made || self.is_stopping() {
-            return Ok(());
-        }
+        let (name, is_verified) = match &job.work {
+            Work::Backup { routine, full: true, .. } => (routine, false),
+            Work::Verify { routine, .. } => (routine, true),
+            _ => return Ok(()),
+        };
         let config = self.config();
         let Some(routine) = config.routines.get(name) else { return Ok(()) };
         let policy = config.policy_of(routine);
-        let mut works = Vec::new();
-        if let Some(how) = policy.verify {
-            works.push(Work::Verify { routine: name.clone(), how });
+        let retains =
+            policy.retention.is_some_and(|retention| retention.full.is_some() || retention.incremental.is_some());
+        if is_verified && retains && ending.state != JobState::Success {
+            tracing::warn!(job = job.id, "retention of {name} is left out: the newest backup was not found whole");
         }
-        if policy.retention.is_some_and(|retention| retention.full.is_some() || retention.incremental.is_some()) {
-            works.push(Work::Retention { routine: name.clone() });
+        let is_made =
+            |what: &str| ending.result.get(what).and_then(Json::as_array).is_some_and(|made| !made.is_empty());
+        let made = is_verified || is_made("snapshots") || is_made("backups");
+        if ending.state != JobState::Success || !made || self.is_stopping() {
+            return Ok(());
         }
-        for work in works {
-            let new = NewJob { work, tenant: job.tenant.clone(), by: job.by.clone(), due: None };
-            self.submit(&new, self.now(), false, None)?;
-        }
+        let work = match policy.verify.filter(|_| !is_verified) {
+            Some(how) => Work::Verify { routine: name.clone(), how },
+            None if retains => Work::Retention { routine: name.clone() },
+            None => return Ok(()),
+        };
+        let new = NewJob { work, tenant: job.tenant.clone(), by: job.by.clone(), due: None };
+        self.submit(&new, self.now(), false, None)?;
         Ok(())
     }
 
@@ -255,6 +267,22 @@ impl Service {
     }
 }
 
+/// What may be done about a refusal, where the interface can do it.
+fn way_on(work: &Work, error: &OpsError) -> String {
+    match work {
+        Work::Backup { routine, .. } if error.remedies().contains(&Remedy::AcceptDeletions) => format!(
+            "; if that is so, POST /v1/backups/{}/{routine}?accept-deletions=true backs it up once as it is",
+            work.kind()
+        ),
+        _ => String::new(),
+    }
+}
+
+/// What is missing, in words: never none.
+fn missing(problems: &[String]) -> String {
+    if problems.is_empty() { "it lacks something".to_owned() } else { problems.join("; ") }
+}
+
 fn ending_of(done: Done) -> Ending {
     let state = match (&done.skipped, &done.failed, done.complete) {
         (Some(_), ..) => JobState::Skipped,
@@ -262,7 +290,7 @@ fn ending_of(done: Done) -> Ending {
         (None, None, true) => JobState::Success,
         (None, None, false) => JobState::Incomplete,
     };
-    let error = done.skipped.or(done.failed).or_else(|| (!done.complete).then(|| done.problems.join("; ")));
+    let error = done.skipped.or(done.failed).or_else(|| (!done.complete).then(|| missing(&done.problems)));
     let kind = match state {
         JobState::Skipped => Some("contended".to_owned()),
         JobState::Incomplete => Some("incomplete".to_owned()),

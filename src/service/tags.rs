@@ -1,6 +1,7 @@
 //! Tags that say whose a snapshot is and what was asked for: by them alone backups are found again.
 
-use crate::{record::Timestamp, repo::Snapshot};
+use super::job::StoredJob;
+use crate::repo::Snapshot;
 
 /// What the tag begins with that says whose a snapshot is.
 const ROUTINE: &str = "routine=";
@@ -24,10 +25,21 @@ pub(super) fn routines_of(tags: &[String]) -> impl Iterator<Item = &str> {
 /// What the tag begins with that snapshots of one run have in common, where it left several.
 const RUN: &str = "run=";
 
-/// That tag.
-pub(super) fn run_tag(began: Timestamp, job: i64) -> String {
-    format!("{RUN}{}-{job}", began.as_millis())
+/// What stands in it before the number of parts that a run is to leave.
+const OF: &str = "-of-";
+
+/// That tag. It is the same however often a job is tried, and says of how many parts the run is, so that half of one is known.
+pub(super) fn run_tag(job: &StoredJob, parts: usize) -> String {
+    format!("{RUN}{}-{}{OF}{parts}", job.created.as_millis(), job.id)
 }
+
+/// Of how many parts the run of a snapshot is, if that is known.
+pub(super) fn parts_of_run(snapshot: &Snapshot) -> Option<usize> {
+    run_of(snapshot)?.rsplit_once(OF)?.1.parse().ok()
+}
+
+/// The tag of a snapshot that only lacks that files were the same before and after they were read: it counts as a full.
+pub(super) const CHANGED: &str = "changed-while-read";
 
 /// The tag of a snapshot's run, if that left several.
 pub(super) fn run_of(snapshot: &Snapshot) -> Option<&str> {

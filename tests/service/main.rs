@@ -36,6 +36,7 @@ mod proofs;
 mod records;
 mod recovery;
 mod restarts;
+mod runs;
 #[cfg(unix)]
 #[path = "../support/small_disk.rs"]
 mod small_disk;

@@ -20,6 +20,8 @@ pub struct World {
     pub running: Option<(Arc<Service>, Server)>,
     /// What every request bears.
     pub key: Option<String>,
+    /// What the host of the next service is called.
+    pub host: &'static str,
 }
 
 /// A routine that is never due by itself within a test.
@@ -34,7 +36,7 @@ pub const ROUTINE: &str = "
 
 impl World {
     pub fn new() -> Self {
-        let world = Self { dir: tempfile::tempdir().unwrap(), running: None, key: None };
+        let world = Self { dir: tempfile::tempdir().unwrap(), running: None, key: None, host: "test" };
         std::fs::write(world.path("password"), "correct horse\n").unwrap();
         let db = world.database("accounts.db");
         db.execute_batch("CREATE TABLE accounts (id INTEGER PRIMARY KEY, name TEXT);").unwrap();
@@ -83,7 +85,7 @@ impl World {
             file: ConfigFile::at(&self.path("config.yml").display().to_string()),
             state: self.path("state"),
             cache: self.path("cache"),
-            host: "test".to_owned(),
+            host: self.host.to_owned(),
             registry: Registry::default(),
             clock,
         })?;

@@ -89,11 +89,10 @@ pub(super) fn refused(reason: String) -> ConnectorError {
 /// A statement as it is shown: without passwords of other servers.
 pub(super) fn shortened(statement: &str) -> String {
     let mut words: Vec<&str> = statement.split_whitespace().collect();
-    let is_foreign = match words.as_slice() {
-        ["CREATE" | "ALTER", "SERVER" | "SUBSCRIPTION" | "FOREIGN", ..]
-        | ["CREATE" | "ALTER", "USER", "MAPPING", ..] => true,
-        _ => false,
-    };
+    let is_foreign = matches!(
+        words.as_slice(),
+        ["CREATE" | "ALTER", "SERVER" | "SUBSCRIPTION" | "FOREIGN", ..] | ["CREATE" | "ALTER", "USER", "MAPPING", ..]
+    );
     let is_secret = |word: &&str| word.starts_with("OPTIONS") || *word == "CONNECTION";
     if let Some(at) = words.iter().position(is_secret).filter(|_| is_foreign) {
         words.truncate(at + 1);

@@ -67,7 +67,7 @@ struct Type {
 /// The types of a database.
 #[derive(Debug)]
 pub(super) struct Types {
-    types: HashMap<u32, Type>,
+    known: HashMap<u32, Type>,
     /// Those that a user's cast makes of text.
     cast: HashSet<u32>,
     fields: HashMap<u32, Vec<u32>>,
@@ -103,13 +103,13 @@ impl Types {
         }
         let sql = format!("SELECT casttarget FROM pg_catalog.pg_cast WHERE castsource = 25 AND oid >= {FIRST_OWN}");
         let cast = client.query(&sql, &[]).map_err(fail)?.iter().map(|row| row.get(0)).collect();
-        Ok(Self { types, cast, fields })
+        Ok(Self { known:known: types, cast, fields })
     }
 
     /// The type beneath domains.
     pub(super) fn base(&self, mut oid: u32) -> u32 {
         for _ in 0..DEEPEST {
-            match self.types.get(&oid) {
+            match self.known.get(&oid) {
                 Some(found) if found.kind == 'd' => oid = found.base,
                 _ => break,
             }
@@ -121,7 +121,7 @@ impl Types {
     /// may have, and nothing makes one the other where functions are called.
     pub(super) fn send_function(&self, oid: u32) -> Option<&str> {
         let base = self.base(oid);
-        let found = self.types.get(&base)?;
+        let found = self.known.get(&base)?;
         found.send.as_deref().filter(|_| found.sent == base || ANY.contains(&found.sent))
     }
 
@@ -148,7 +148,7 @@ impl Types {
             3802 => return Form::Jsonb,
             _ => {}
         }
-        if self.types.get(&base).is_some_and(|found| found.kind == 'e') {
+        if self.known.get(&base).is_some_and(|found| found.kind == 'e') {
             return Form::Text;
         }
         match self.tree(base, 0) {
@@ -167,7 +167,7 @@ impl Types {
         if AS_TEXT.contains(&base) {
             return None;
         }
-        let found = self.types.get(&base)?;
+        let found = self.known.get(&base)?;
         found.send.as_ref()?;
         let inner = |oid: u32| self.tree(oid, depth + 1);
         match found.kind {

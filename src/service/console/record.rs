@@ -13,7 +13,10 @@ use crate::{
         Silent,
         history::{History, HistoryVersion, choose, history},
     },
-    service::keys::Scope,
+    service::{
+        keys::Scope,
+        runs::{Whose, of_own_source},
+    },
 };
 use axum::{extract::State, response::Response};
 use maud::{Markup, html};
@@ -49,6 +52,9 @@ pub(super) async fn show(
     let (source, asked) = (name.clone(), which.clone());
     let found = console.wait(move |console| {
         let (repo, snapshots) = console.snapshots(&source)?;
+        let config = console.service.config();
+        let whose = Whose { config: &config, name: &source };
+        let snapshots = of_own_source(snapshots, &asked.collection, whose, repo.host());
         let mut chosen = choose(&snapshots, &asked.collection, &Silent)?;
         chosen.truncate(chosen.len().saturating_sub(asked.back.saturating_mul(SNAPSHOTS)).max(1));
         let older = chosen.len().saturating_sub(SNAPSHOTS);

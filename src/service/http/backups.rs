@@ -27,14 +27,17 @@ use utoipa::IntoParams;
 /// Backups by routine.
 type ByRoutine = BTreeMap<String, Vec<BackupDetails>>;
 
-/// When to begin.
+/// When to begin, and what to accept.
 #[derive(Debug, Deserialize, IntoParams)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, rename_all = "kebab-case")]
 #[into_params(parameter_in = Query)]
 pub(super) struct Delay {
     /// So many milliseconds from now.
     #[param(minimum = 0, maximum = 31_536_000_000_i64)]
     delay: Option<i64>,
+    /// That most of what the source held is gone is true: it is backed up as it is, until it grows again.
+    #[serde(default)]
+    accept_deletions: bool,
 }
 
 /// A range of time.
@@ -74,6 +77,7 @@ const MAX_DELAY_MILLIS: i64 = 31_536_000_000;
 async fn start(app: App, caller: Caller, name: String, delay: Delay, full: bool) -> Result<StatusCode, Refusal> {
     may(&caller, Scope::Backup)?;
     may_routine(&caller, &app.service.config(), &name)?;
+    let accept = delay.accept_deletions;
     let delay = delay.delay.unwrap_or(0);
     if !(0..=MAX_DELAY_MILLIS).contains(&delay) {
         return Err(Refusal::invalid("delay is milliseconds, from 0 to a year"));
@@ -82,7 +86,10 @@ async fn start(app: App, caller: Caller, name: String, delay: Delay, full: bool)
         let config = service.config();
         let routine = config.routines.get(&name);
         let routine = routine.ok_or_else(|| ServiceError::NotFound { what: "routine", name: name.clone() })?;
-        let work = Work::backup(&name, full);
+        let mut work = Work::backup(&name, full);
+        if let Work::Backup { accept_deletions, .. } = &mut work {
+            *accept_deletions = accept;
+        }
         let new = NewJob { work, tenant: routine.tenant.clone(), by: caller.name.to_string(), due: None };
         let begin = Timestamp::from_millis(service.now().as_millis() + delay);
         service.submit(&new, begin, false, None).map(drop)

@@ -19,6 +19,7 @@ use crate::{
         config::Config,
         keys::{Caller, Scope},
         places::Where,
+        runs::{Whose, of_own_source},
         survey::{Unread, at_once, place_name, words_of},
         tags::{routine_of, routine_tag},
     },
@@ -119,9 +120,18 @@ fn look(
             return Err(ServiceError::Invalid(words));
         }
     };
-    if source.is_none() {
-        only_one_routine(&snapshots, collection)?;
-    }
+    let config = service.config();
+    let snapshots = match source {
+        None => {
+            only_one_routine(&snapshots, collection)?;
+            snapshots
+        }
+        // Another source may have had its name before, or in another service.
+        Some(name) if config.routines.contains_key(name) => {
+            of_own_source(snapshots, collection, Whose { config: &config, name }, repo.host())
+        }
+        Some(_) => snapshots,
+    };
     let snapshots = choose(&snapshots, collection, &Silent)?;
     let codec = snapshots.iter().rev().flat_map(|snapshot| &snapshot.collections).find(|it| it.name == collection);
     let key = typed(codec.map(|it| it.codec), set, key)?;

@@ -233,6 +233,16 @@ fn no_backup(name: String, doubt: Option<String>) -> ServiceError {
     }
 }
 
+impl RestorePlan {
+    /// The same where snapshots of the repository cannot be read.
+    pub(super) fn in_doubt(mut self, doubt: Option<String>) -> Self {
+        if let From::Snapshots(plan) = &mut self.from {
+            plan.lacks.extend(doubt);
+        }
+        self
+    }
+}
+
 /// Where to, and how: what both kinds of requests say.
 struct To<'r> {
     destination: Option<&'r Cluster>,

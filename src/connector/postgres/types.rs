@@ -103,7 +103,7 @@ impl Types {
         }
         let sql = format!("SELECT casttarget FROM pg_catalog.pg_cast WHERE castsource = 25 AND oid >= {FIRST_OWN}");
         let cast = client.query(&sql, &[]).map_err(fail)?.iter().map(|row| row.get(0)).collect();
-        Ok(Self { known:known: types, cast, fields })
+        Ok(Self { known: types, cast, fields })
     }
 
     /// The type beneath domains.

@@ -145,8 +145,8 @@ pub(super) fn tables(client: &mut Client, selection: &Selection, object: &str) -
         }
         // A sequence goes with the tables that it numbers.
         let users = row.get::<_, Option<Vec<String>>>(15).unwrap_or_default();
-        let users = users.into_iter().zip(row.get::<_, Option<Vec<String>>>(16).unwrap_or_default());
-        let is_wanted = selection.wants(&schema, &name) || users.into_iter().any(|(s, t)| selection.wants(&s, &t));
+        let mut users = users.into_iter().zip(row.get::<_, Option<Vec<String>>>(16).unwrap_or_default());
+        let is_wanted = selection.wants(&schema, &name) || users.any(|(s, t)| selection.wants(&s, &t));
         if (extension.is_some() && condition.is_none()) || !is_wanted {
             continue;
         }

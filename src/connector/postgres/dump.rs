@@ -110,7 +110,7 @@ fn with_what_is_needed(whole: &str, chosen: &str) -> String {
     if own.iter().any(|sql| !kept.contains(sql)) {
         return chosen.to_owned();
     }
-    kept.iter().map(|sql| format!("{sql};\n\n")).collect()
+    kept.iter().flat_map(|sql| [*sql, ";\n\n"]).collect()
 }
 
 /// A `pg_dump` that is not older than the server: the one on the path, or one where Debian and others put them.

@@ -66,6 +66,7 @@ struct Type {
 
 /// The types of a database.
 #[derive(Debug)]
+#[allow(clippy::struct_field_names, reason = "types are what it holds")]
 pub(super) struct Types {
     known: HashMap<u32, Type>,
     /// Those that a user's cast makes of text.

@@ -193,6 +193,7 @@ pub(super) struct RestorePlan {
 }
 
 /// What is restored.
+#[expect(clippy::large_enum_variant, reason = "one of each job")]
 enum From {
     Snapshots(SnapshotsPlan),
     Files(FilesPlan),

@@ -952,3 +952,44 @@ fn tables_that_this_user_may_not_publish_or_read_stop_no_other_and_are_whole_whe
     assert_same(&moment(&mut client).1, &restored(&cluster, &room, "copy", "latest"), "all of them again");
     assert_same(&state, &restored(&cluster, &room, "copy", &format!("@{millis}")), "before");
 }
+
+/// Alters and writes in turns, and compares the newest snapshot with what there is after each.
+#[track_caller]
+fn assert_followed(made: &str, steps: &[(&str, &str)]) {
+    let cluster = Cluster::logical();
+    let mut client = cluster.database("d");
+    client.batch_execute(made).unwrap();
+    let (room, url) = (Room::new(), cluster.url("d"));
+    once(&room, &url).ends(0, &[]);
+    for (sql, said) in steps {
+        client.batch_execute(sql).unwrap();
+        room.run(&["capture", &url, "--once"]).ends(0, &[said]);
+        assert_same(&moment(&mut client).1, &restored(&cluster, &room, "copy", "latest"), sql);
+        // And goes on from there.
+        once(&room, &url).ends(0, &[]);
+    }
+    room.ok(&["verify", "latest", "--against", &url]);
+}
+
+#[test]
+#[ignore = "needs postgresql"]
+fn deletions_told_by_other_columns_than_the_key_are_not_lost() {
+    let made = "CREATE TABLE t (k int PRIMARY KEY, u int NOT NULL UNIQUE); INSERT INTO t SELECT i, i * 10 FROM generate_series(1, 9) i";
+    let said = "its replica identity does not tell k of its key";
+    assert_followed(
+        made,
+        &[
+            (
+                "ALTER TABLE t REPLICA IDENTITY USING INDEX t_u_key; DELETE FROM t WHERE k = 1; UPDATE t SET k = 19, u = 21 WHERE k = 2;
+                 ALTER TABLE t REPLICA IDENTITY DEFAULT",
+                said,
+            ),
+            (
+                "BEGIN; ALTER TABLE t REPLICA IDENTITY USING INDEX t_u_key; DELETE FROM t WHERE k = 3; ALTER TABLE t REPLICA IDENTITY FULL;
+                 DELETE FROM t WHERE k = 4; COMMIT",
+                said,
+            ),
+            ("DELETE FROM t WHERE k = 5; ALTER TABLE t REPLICA IDENTITY DEFAULT; DELETE FROM t WHERE k = 6", ""),
+        ],
+    );
+}

@@ -78,6 +78,10 @@ impl Told {
         let place = |name: &String| columns.iter().position(|column| column.name == *name);
         let key: Option<Vec<usize>> = attributes.key.iter().map(place).collect();
         let key = key.ok_or("its key has other columns")?;
+        // Rows that go are told by other columns then, and which they are is not.
+        if let Some(mute) = key.iter().map(|at| &relation.columns[*at]).find(|column| !column.is_identity) {
+            return Err(format!("its replica identity does not tell {} of its key", mute.name));
+        }
         let key_kind = match attributes.key_kind.as_str() {
             "primary" => KeyKind::Primary,
             "unique" => KeyKind::Unique,

@@ -15,7 +15,7 @@ use super::{
     plan::Plan,
     select::{LARGE_OBJECTS, Selection},
     shared::Shared,
-    stamps::stamps,
+    stamps::{self, Stamp},
     stream::RowStream,
 };
 use crate::{
@@ -201,14 +201,16 @@ impl PostgresSource {
             base: found.visible,
             publication: mark.publication,
             untold: mark.untold,
-            stamps: found.stamps.clone(),
+            oids: found.stamps.iter().map(|(name, stamp)| (name.clone(), stamp.oid)).collect(),
+            stamps: found.stamps.iter().map(|(name, stamp)| (name.clone(), stamp.text.clone())).collect(),
+            definitions: found.definitions_mark.clone(),
             is_whole: false,
         });
         attributes.format = FORMAT;
         attributes.tables = collections.iter().map(|collection| collection.name.clone()).collect();
         let attributes = serde_json::to_value::<Attributes>(attributes).unwrap_or_default();
         if let Some(held) = &self.held {
-            let lacks = |one: &SourceCollection| !held.has(one, found.stamps.get(&one.name));
+            let lacks = |one: &SourceCollection| !held.has(one, found.stamps.get(&one.name).map(|stamp| &stamp.text));
             plans.retain(|plan| lacks(&describe(&plan.table)));
             collections.retain(lacks);
         }
@@ -257,7 +259,9 @@ struct Found {
     visible: Visible,
     timeline: String,
     /// Of tables, if a stream goes on from here.
-    stamps: BTreeMap<String, String>,
+    stamps: BTreeMap<String, Stamp>,
+    /// And of all else.
+    definitions_mark: Option<String>,
 }
 
 impl Found {
@@ -309,6 +313,8 @@ impl Found {
         // Before tables are locked: whoever waited for one of those locks would be waited for by pg_dump, and we for that.
         let definitions =
             (!source.rows_only).then(|| dump::definitions(&source.server, facts, &snapshot, &selection)).transpose()?;
+        let definitions_mark = source.mark.as_ref().map(|mark| stamps::definitions(leader, &mark.slot, &object));
+        let definitions_mark = definitions_mark.transpose()?;
         for some in tables.chunks(100) {
             let list: Vec<String> = some.iter().map(|table| format!("ONLY {}", table.sql(false))).collect();
             match leader.batch_execute(&format!("LOCK TABLE {} IN ACCESS SHARE MODE", list.join(", "))) {
@@ -339,8 +345,7 @@ impl Found {
             }
         }
         missing.extend(paths::settle(leader, &mut tables, &object)?);
-        let is_streamed = source.mark.is_some();
-        let stamps = if is_streamed { stamps(leader, &object)? } else { BTreeMap::new() };
+        let stamps = if source.mark.is_some() { stamps::stamps(leader, &object)? } else { BTreeMap::new() };
         let time = Timestamp::from_millis(millis);
         Ok(Some(Self {
             snapshot,
@@ -354,6 +359,7 @@ impl Found {
             visible,
             timeline,
             stamps,
+            definitions_mark,
         }))
     }
 }

@@ -189,7 +189,7 @@ impl Logical<'_> {
                 Some(why) => self.begin_anew(follower, &why, course)?,
             },
         };
-        follower.follow(lineage.followed())?;
+        follower.follow(lineage.followed(), &lineage.state.oids)?;
         self.phase(follower);
         *has_worked = true;
         let mut read: Option<Instant> = None;
@@ -208,7 +208,7 @@ impl Logical<'_> {
                 Came::Part => {}
                 Came::NeedsPart(why, again) => {
                     lineage = self.read_again(follower, lineage, (&why, again), course)?;
-                    follower.follow(lineage.followed())?;
+                    follower.follow(lineage.followed(), &lineage.state.oids)?;
                     self.phase(follower);
                     read = None;
                 }
@@ -218,7 +218,7 @@ impl Logical<'_> {
                     } else {
                         self.begin_anew(follower, &why, course)?
                     };
-                    follower.follow(lineage.followed())?;
+                    follower.follow(lineage.followed(), &lineage.state.oids)?;
                     self.phase(follower);
                     read = None;
                 }

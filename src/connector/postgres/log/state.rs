@@ -26,6 +26,12 @@ pub struct StreamState {
     /// By collection, what changes when the table is made anew or its columns are altered, be it to what they are.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub stamps: BTreeMap<String, String>,
+    /// By collection, the number that the table has under any name.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub oids: BTreeMap<String, u32>,
+    /// What changes with everything that `pg_dump` tells of the database.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub definitions: Option<String>,
     /// The collections whose changes are not told.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub untold: BTreeSet<String>,
@@ -71,6 +77,8 @@ mod tests {
             base: "5:7:5".parse().unwrap(),
             publication: "p".to_owned(),
             stamps: BTreeMap::from([("public.t".to_owned(), "m".to_owned())]),
+            oids: BTreeMap::from([("public.t".to_owned(), 16_384)]),
+            definitions: Some("d".to_owned()),
             untold: BTreeSet::new(),
             is_whole: false,
         };

@@ -80,6 +80,8 @@ pub struct Follower {
     side: Client,
     types: Types,
     collections: HashMap<String, (usize, TableAttributes)>,
+    /// What they are called by their numbers, and those that are left aside too.
+    oids: HashMap<u32, String>,
     /// Tables whose changes are left aside.
     untold: BTreeSet<String>,
     /// By their numbers, with the message that described them.
@@ -140,6 +142,7 @@ impl Follower {
             side,
             types,
             collections: HashMap::new(),
+            oids: HashMap::new(),
             untold: BTreeSet::new(),
             known: HashMap::new(),
         })
@@ -203,6 +206,14 @@ impl Follower {
     pub fn marks(&mut self) -> Result<(String, String), ConnectorError> {
         let tables = tables::mark(&mut self.side, &self.object)?;
         Ok((tables, publication::mark(&mut self.side, &self.name, &self.object)?))
+    }
+
+    /// A text that changes with everything that `pg_dump` tells of the database, but for our publications.
+    ///
+    /// # Errors
+    /// [`ConnectorError`] from the server.
+    pub fn definitions(&mut self) -> Result<String, ConnectorError> {
+        stamps::definitions(&mut self.side, &self.name, &self.object)
     }
 
     /// The collections that were added to the publication between two marks; nothing if it was altered otherwise.
@@ -315,18 +326,24 @@ impl Follower {
         text.parse().map_err(|reason| ConnectorError::Unreadable { object: self.object.clone(), reason })
     }
 
-    /// Which collections are tables: their numbers, names and attributes, and whether changes of them are wanted.
+    /// Which collections are tables: their numbers, names and attributes, and whether changes of them are wanted; and the numbers
+    /// that their tables have at the server, as far as they are known.
     ///
     /// # Errors
     /// [`ConnectorError`] if attributes are not those of tables.
     pub fn follow<'c>(
         &mut self,
         collections: impl Iterator<Item = (usize, &'c str, &'c Json, bool)>,
+        oids: &BTreeMap<String, u32>,
     ) -> Result<(), ConnectorError> {
         self.known.clear();
         self.collections.clear();
+        self.oids.clear();
         self.untold.clear();
         for (at, name, json, is_wanted) in collections {
+            if let Some(oid) = oids.get(name) {
+                self.oids.insert(*oid, name.to_owned());
+            }
             if !is_wanted {
                 self.untold.insert(name.to_owned());
                 continue;
@@ -361,7 +378,7 @@ impl Follower {
             (Some(_), _) if tables.left.contains_key(name) => Some("can no longer be followed"),
             (Some((_, kept)), Some(found)) if kept != found => Some("was altered"),
             _ => match (stamps.get(name), found_stamps.get(name)) {
-                (Some(kept), Some(found)) if kept != found => Some("was altered or made anew"),
+                (Some(kept), Some(found)) if *kept != found.text => Some("was altered or made anew"),
                 _ => None,
             },
         };
@@ -408,7 +425,7 @@ impl Follower {
     /// # Errors
     /// [`ConnectorError`] from the server, and what the taker says.
     pub fn take<C: Changes>(&mut self, span: &Span, changes: &mut C) -> Result<Taken, C::Error> {
-        let Self { peek, side, types, known, collections, untold, selection, object, name, .. } = self;
+        let Self { peek, side, types, known, collections, oids, untold, selection, object, name, .. } = self;
         let fail = |error: postgres::Error| error::reading(object, &error);
         let (options, upto) = (options(&publication::names(side, name, object)?), PgLsn::from(span.upto.0));
         let params: [&(dyn ToSql + Sync); 4] = [&*name, &upto, &span.messages, &options.as_slice()];
@@ -418,6 +435,7 @@ impl Follower {
             types,
             known,
             collections,
+            oids,
             untold,
             selection,
             object,

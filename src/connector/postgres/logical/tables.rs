@@ -181,7 +181,7 @@ fn mute_types(client: &mut Client, tables: &[Table], object: &str) -> Result<Has
     Ok(rows.iter().map(|row| (row.get(0), row.get(1))).collect())
 }
 
-/// A text that changes whenever the definition of any table does, the values of an enumeration, or which sequences may be read.
+/// A text that changes whenever the definition of any table does, the values of an enumeration, the name of a role, or which sequences may be read.
 pub(super) fn mark(client: &mut Client, object: &str) -> Result<String, ConnectorError> {
     let sql = "WITH meant AS (SELECT c.oid, concat_ws(' ', c.oid, n.nspname, c.relname, c.relkind, c.relpersistence, c.relreplident, \
                c.relispartition, c.relowner) AS said FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace \
@@ -193,7 +193,8 @@ pub(super) fn mark(client: &mut Client, object: &str) -> Result<String, Connecto
                 WHERE a.attnum > 0 AND NOT a.attisdropped), \
                (SELECT string_agg(concat_ws(' ', i.indexrelid, i.indisprimary, i.indisreplident, i.indisvalid, i.indimmediate, i.indkey), \
                 ',' ORDER BY i.indexrelid) FROM pg_index i JOIN meant m ON m.oid = i.indrelid WHERE i.indisunique), \
-               (SELECT string_agg(concat_ws(' ', oid, enumtypid, enumlabel), ',' ORDER BY oid) FROM pg_enum), \
+               (SELECT string_agg(concat_ws(' ', oid, enumtypid, enumlabel, xmin), ',' ORDER BY oid) FROM pg_enum), \
+               (SELECT string_agg(concat(oid, ' ', rolname), ',' ORDER BY oid) FROM pg_roles), \
                (SELECT string_agg(c.oid::text, ',' ORDER BY c.oid) FROM pg_class c \
                 WHERE CASE WHEN c.relkind = 'S' AND c.relpersistence <> 't' THEN NOT has_sequence_privilege(c.oid, 'SELECT') END)))";
     let row = client.query_one(sql, &[]).map_err(|error| error::reading(object, &error))?;

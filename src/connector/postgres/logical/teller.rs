@@ -128,6 +128,7 @@ pub(super) struct Teller<'a, C> {
     pub(super) types: &'a mut Types,
     pub(super) known: &'a mut HashMap<u32, (Vec<u8>, Known)>,
     pub(super) collections: &'a HashMap<String, (usize, TableAttributes)>,
+    pub(super) oids: &'a HashMap<u32, String>,
     pub(super) untold: &'a BTreeSet<String>,
     pub(super) selection: &'a Selection,
     pub(super) object: &'a str,
@@ -188,6 +189,21 @@ impl<C: Changes> Teller<'_, C> {
     fn relation(&mut self, relation: &Relation<'_>) -> Result<Known, ConnectorError> {
         let schema = if relation.schema.is_empty() { "pg_catalog" } else { relation.schema };
         let name = collection(schema, relation.name);
+        // A table stays the one that it is under another name, and is none of those whose name it has for a time.
+        if let Some(own) = self.oids.get(&relation.oid).filter(|own| **own != name) {
+            if self.untold.contains(own) {
+                return Ok(Known::Unwanted);
+            }
+            let why = format!("table {own} was written to under another name, {name}");
+            return Ok(Known::Other(Other { name: own.clone(), collection: self.place(own), why }));
+        }
+        if !self.oids.contains_key(&relation.oid)
+            && self.oids.values().any(|other| *other == name)
+            && let Some(place) = self.place(&name)
+        {
+            let why = format!("another table was written to under the name {name}");
+            return Ok(Known::Other(Other { name, collection: Some(place), why }));
+        }
         let Some((collection, attributes)) = self.collections.get(&name) else {
             if self.untold.contains(&name) || !self.is_wanted(schema, relation)? {
                 return Ok(Known::Unwanted);
@@ -214,6 +230,10 @@ impl<C: Changes> Teller<'_, C> {
                 Known::Other(Other { name, collection: Some(*collection), why })
             }
         })
+    }
+
+    fn place(&self, name: &str) -> Option<usize> {
+        self.collections.get(name).map(|(place, _)| *place)
     }
 
     /// Whether a table that is none of the collections is one that was asked for.

@@ -105,7 +105,7 @@ impl Logical<'_> {
         let mut base = self.begin(follower, Some(old.state.position), course)?;
         base.is_new = true;
         let span = Span { after: old.state.position, upto: follower.standing()?.flush, messages: i32::MAX };
-        follower.follow(old.followed())?;
+        follower.follow(old.followed(), &old.state.oids)?;
         let mut round = Round::new(self, old, Some(&base.state.base));
         let taken = match follower.take(&span, &mut round) {
             Ok(taken) => taken,

@@ -39,6 +39,9 @@ pub(super) struct Lineage {
     told: Vec<bool>,
 }
 
+/// Why definitions are read again where no table need be.
+pub(super) const REDEFINED: &str = "definitions other than those of tables changed and are read again";
+
 /// What definitions need that are no longer those of the collections.
 pub(super) enum Needs {
     /// They are.
@@ -168,7 +171,8 @@ impl Lineage {
         let listed =
             if is_other { follower.added(&self.state.publication, &publication)? } else { Some(BTreeSet::new()) };
         let Some(listed) = listed else { return Ok(Needs::Base("the publication was altered".to_owned())) };
-        if !is_other && self.marked.as_ref() == Some(&tables) {
+        let is_redefined = self.state.definitions.as_ref() != Some(&follower.definitions()?);
+        if !is_other && !is_redefined && self.marked.as_ref() == Some(&tables) {
             return Ok(Needs::Nothing);
         }
         let mut found = follower.tables()?;
@@ -177,7 +181,8 @@ impl Lineage {
             follower.learn_anew();
         }
         // What cannot be followed differs only in what a base says of it.
-        follower.follow(self.all().map(|(at, name, json)| (at, name, json, found.why_left(name).is_none())))?;
+        let meant = self.all().map(|(at, name, json)| (at, name, json, found.why_left(name).is_none()));
+        follower.follow(meant, &self.state.oids)?;
         // Of what was not told for a while nobody knows what came of it.
         let was_untold = |name: &&String| self.state.untold.contains(*name) && found.why_left(name).is_none();
         let mut again: BTreeSet<String> =
@@ -193,6 +198,9 @@ impl Lineage {
         }
         if is_other || !again.is_empty() || follower.marks()?.1 != publication {
             return Ok(Needs::Part("the publication lists other tables".to_owned(), again));
+        }
+        if is_redefined {
+            return Ok(Needs::Part(REDEFINED.to_owned(), again));
         }
         self.told = self.collections.iter().map(|(name, ..)| found.why_left(name).is_none()).collect();
         self.note_problems(logical, follower, &found)?;

@@ -2,7 +2,7 @@
 
 use super::{
     Course, Logical,
-    lineage::Lineage,
+    lineage::{Lineage, REDEFINED},
     round::{Anew, Round},
 };
 use crate::{
@@ -55,7 +55,7 @@ impl Logical<'_> {
 
     /// Commits what still fits the definitions as they were.
     fn settle(&self, follower: &mut Follower, lineage: &mut Lineage, course: &mut Course) -> Result<(), OpsError> {
-        follower.follow(lineage.followed())?;
+        follower.follow(lineage.followed(), &lineage.state.oids)?;
         let mut span = Span { after: lineage.state.position, upto: follower.standing()?.flush, messages: i32::MAX };
         // The second time up to what fits.
         for is_last in [false, true] {
@@ -102,13 +102,15 @@ impl Logical<'_> {
         again.extend(follower.publish(&mut tables)?);
         let (_, publication) = follower.marks()?;
         // What ran before the publication listed a table is not told of it.
-        self.wait_for_running(follower)?;
+        if why != REDEFINED || !again.is_empty() {
+            self.wait_for_running(follower)?;
+        }
         let mark = self.mark(follower, lineage.state.position, publication, &tables);
         let source = self.database.part(mark, lineage.held(again));
         let session = source.begin(&self.backup.session_options())?;
         let names: Vec<&str> = session.collections().iter().map(|one| one.name.as_str()).collect();
         let words = match names.as_slice() {
-            [] => format!("{why}: nothing need be read again"),
+            [] => format!("{why}: no table need be read again"),
             names => {
                 let more = names.len().saturating_sub(NAMED);
                 let more = if more > 0 { format!(" and {more} more") } else { String::new() };
@@ -126,7 +128,7 @@ impl Logical<'_> {
         let (writer, mut anew) = self.begin_part(&next, session.as_ref())?;
         anew.is_less = is_less;
         drop(session);
-        follower.follow(next.followed())?;
+        follower.follow(next.followed(), &next.state.oids)?;
         let round = Round::new(self, &next, None).with(writer, anew);
         let taken = self.catch_up(follower, &next, round, course)?;
         Ok(match taken {

@@ -447,7 +447,7 @@ fn another_cluster_does_not_go_on_with_a_backup_nor_does_one_that_lost_what_was_
     };
     let error = goes_on(&other).unwrap_err().to_string();
     assert!(error.contains("no state to go on from") && error.contains("another cluster"), "{error}");
-    room.server.advance(std::time::Duration::from_secs(60));
+    room.server.advance(std::time::Duration::from_mins(1));
     room.server.restart_node_empty(0).unwrap();
     let error = goes_on(&room).unwrap_err().to_string();
     assert!(error.contains("no state to go on from") && error.contains("restarted"), "{error}");
@@ -504,7 +504,7 @@ fn a_node_that_loses_its_records_while_they_are_read_leaves_no_whole_backup() {
         assert!(began.elapsed().as_secs() < 60, "no file grows");
         std::thread::sleep(std::time::Duration::from_millis(5));
     }
-    room.server.advance(std::time::Duration::from_secs(60));
+    room.server.advance(std::time::Duration::from_mins(1));
     room.server.restart_node_empty(0).unwrap();
     let ended = child.wait_with_output().unwrap();
     let said = String::from_utf8_lossy(&ended.stderr).into_owned();

@@ -133,7 +133,7 @@ impl Room {
             "-U" | "--user" => with(&["--password", "p"]),
             "-P" | "--password" => with(&["--user", "u"]),
             "--tls-crl-check" | "--tls-crl-checkall" | "--tls-crl-check-all" | "--tls-cert-blacklist" => {
-                with(&["--tls-enable"])
+                with(&["--tls-enable"]);
             }
             "-y" | "--encrypt" => with(&["--encryption-key-file", &self.path("key.pem")]),
             "--encryption-key-secret" => with(&["--sa-address", "127.0.0.1", "--sa-port", "1"]),

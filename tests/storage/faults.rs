@@ -227,11 +227,14 @@ fn who_may_only_read_restores_and_verifies() {
     assert!(err.contains("creating leases/"), "which right on which object: {err}");
 }
 
+/// A repository by a port and a prefix: its location, and what the environment says.
+type Located = dyn Fn(u16, &str) -> (String, Vec<(&'static str, &'static str)>);
+
 /// A repository of two snapshots of which the first is forgotten, seen directly and by a proxy from a host that knows nothing.
-fn meets(server: u16, life: &dyn Fn(u16, &str) -> (String, Vec<(&'static str, &'static str)>), what: &[(&str, &str)]) {
+fn meets(server: u16, located: &Located, what: &[(&str, &str)]) {
     for (number, (method, path)) in what.iter().enumerate() {
         let prefix = format!("page{number}");
-        let (place, keys) = life(server, &prefix);
+        let (place, keys) = located(server, &prefix);
         let direct = Life::at(&place, &keys);
         direct.init();
         direct.fill(300);
@@ -243,11 +246,11 @@ fn meets(server: u16, life: &dyn Fn(u16, &str) -> (String, Vec<(&'static str, &'
         let shown = format!("{method} {path}");
         let broken = AtomicU64::new(0);
         let proxy = Proxy::before(server, move |_, line| {
-            let line = line.replace("%2F", "/");
-            (line.starts_with(&method) && line.contains(&path) && broken.fetch_add(1, Ordering::SeqCst) < 2)
+            let request = line.replace("%2F", "/");
+            (request.starts_with(&method) && request.contains(&path) && broken.fetch_add(1, Ordering::SeqCst) < 2)
                 .then_some(Fault::Page)
         });
-        let (place, mut keys) = life(proxy.port, &prefix);
+        let (place, mut keys) = located(proxy.port, &prefix);
         keys.push(("REKEEP_CACHE_DIR", "of-a-stranger"));
         let stranger = || Life::in_place_of(&direct, &place, &keys);
         stranger().ok(&["prune"]);

@@ -80,8 +80,8 @@ fn odd_names_and_places_at(uri: &str, has_folders: bool, environment: &[(&str, &
     assert_eq!(restored.status.code(), Some(3), "{err}");
     assert!(err.matches("would be taken for another one").count() >= 3, "{err}");
     life.ok(&["backup", &at]);
-    let named = life.json(&["snapshots"]).as_array().unwrap().last().unwrap()["source"]["name"].clone();
-    life.ok(&["restore", "latest", "--source", named.as_str().unwrap(), "files:back"]);
+    let back = life.json(&["snapshots"]).as_array().unwrap().last().unwrap()["source"]["name"].clone();
+    life.ok(&["restore", "latest", "--source", back.as_str().unwrap(), "files:back"]);
     let kept = [("x", "bare"), ("d/ in", "within")].map(|(name, text)| (name.to_owned(), text.as_bytes().to_vec()));
     assert_eq!(contents(&life.path("back")), BTreeMap::from(kept));
     if has_folders {

@@ -25,7 +25,7 @@ pub fn wsgidav() -> Server {
     })
 }
 
-fn nginx() -> Server {
+pub fn nginx() -> Server {
     Server::start(|port, folder| {
         for name in ["root", "temp"] {
             fs::create_dir(folder.join(name)).unwrap();

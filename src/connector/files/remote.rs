@@ -24,7 +24,7 @@ use crate::{
 };
 use serde_json::{Value as Json, json};
 use std::{
-    collections::VecDeque,
+    collections::{HashMap, VecDeque},
     io::{self, Read},
     path::PathBuf,
     sync::{
@@ -36,6 +36,9 @@ use std::{
 /// Objects at a service.
 #[derive(Debug, Clone)]
 pub(super) struct Remote(ObjectTree);
+
+/// What a listing says of one name: a version, if it says that; or why it cannot be kept.
+type Entry = Result<Option<ObjectVersion>, &'static str>;
 
 /// What `files:URI` names.
 pub(super) enum TreePlace {
@@ -67,12 +70,15 @@ impl Remote {
         ConnectorError::Io { operation, object: self.location().to_owned(), source }
     }
 
-    /// The entries of a folder, such as cannot be told among them; an absent one is empty.
-    fn list(&self, dir: &[u8]) -> io::Result<Vec<Listed<Option<ObjectVersion>>>> {
+    /// The entries of a folder, such as cannot be told among them.
+    fn list(&self, dir: &[u8]) -> io::Result<Vec<Listed<Entry>>> {
         let entries = self.0.list_all(std::str::from_utf8(dir).map_err(io::Error::other)?)?;
         Ok(entries
             .into_iter()
-            .map(|TreeEntry { name, version }| Listed { name: name.into_bytes(), item: version })
+            .map(|TreeEntry { name, version, odd }| Listed {
+                name: name.into_bytes(),
+                item: odd.map_or(Ok(version), Err),
+            })
             .collect())
     }
 }
@@ -92,12 +98,28 @@ struct Run {
 }
 
 impl Run {
-    fn vanished(&self, key: &[u8]) {
+    /// Whether it did: a name that the service's answer had in other bytes than UTF-8 is found under none.
+    fn vanished(&self, key: &[u8]) -> bool {
+        if String::from_utf8_lossy(key).contains('\u{fffd}') {
+            self.missing(key, &io::Error::other("it is not found by its name, which is not UTF-8"));
+            return false;
+        }
         self.vanished.fetch_add(1, Ordering::Relaxed);
         self.note(key, "vanished before it was read");
+        true
     }
 
-    fn list(&self, dir: &[u8]) -> io::Result<Vec<Listed<Option<ObjectVersion>>>> {
+    /// Whether a folder is gone, and not only kept from us: services say of both that there is no such thing.
+    fn is_gone(&self, dir: &[u8]) -> bool {
+        let name = dir.strip_suffix(b"/").unwrap_or(dir);
+        let parent = name.iter().rposition(|&byte| byte == b'/').map_or(0, |slash| slash + 1);
+        match self.remote.list(&dir[..parent]) {
+            Ok(entries) => !entries.iter().any(|entry| entry.name == dir[parent..]),
+            Err(error) => parent > 0 && error.kind() == io::ErrorKind::NotFound && self.is_gone(&dir[..parent]),
+        }
+    }
+
+    fn list(&self, dir: &[u8]) -> io::Result<Vec<Listed<Entry>>> {
         let mut entries = self.remote.list(dir)?;
         entries.retain(|entry| {
             let key = [dir, &entry.name].concat();
@@ -223,7 +245,7 @@ impl SourceSession for RemoteSession {
 
 struct RemoteStream {
     run: Arc<Run>,
-    walker: Walker<Option<ObjectVersion>>,
+    walker: Walker<Entry>,
     shapes: Shapes,
     unread: VecDeque<KeyRange>,
 }
@@ -257,7 +279,8 @@ impl RemoteStream {
         Self { run, walker: Walker::new(range.clone()), shapes: Shapes::default(), unread: VecDeque::new() }
     }
 
-    fn add(&mut self, batch: &mut RecordBatch, key: &[u8], listed: Option<ObjectVersion>) -> io::Result<()> {
+    fn add(&mut self, batch: &mut RecordBatch, key: &[u8], listed: Entry) -> io::Result<()> {
+        let listed = listed.map_err(io::Error::other)?;
         let path = std::str::from_utf8(key).map_err(io::Error::other)?;
         if key.ends_with(b"/") {
             let cells = Attributes { kind: Kind::Directory, ..Attributes::default() }.cells();
@@ -296,7 +319,9 @@ impl RecordStream for RemoteStream {
                 Some(Step::Entry(key, version)) => match self.add(batch, &key, version) {
                     Ok(()) => {}
                     Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                        run.vanished(&key);
+                        if !run.vanished(&key) {
+                            self.unread.push_back(KeyRange::only(&key));
+                        }
                     }
                     Err(error) => {
                         run.missing(&key, &error);
@@ -305,6 +330,9 @@ impl RecordStream for RemoteStream {
                 },
                 Some(Step::Unlistable(dir, error)) if dir.is_empty() => {
                     return Err(format!("list {}: {error}", run.remote.location()).into());
+                }
+                Some(Step::Unlistable(dir, error)) if error.kind() == io::ErrorKind::NotFound && run.is_gone(&dir) => {
+                    run.vanished(&dir);
                 }
                 Some(Step::Unlistable(dir, error)) => {
                     run.missing(&dir, &error);
@@ -357,12 +385,98 @@ pub(super) struct RemoteTargetSession {
     part: Option<Json>,
     /// What was looked at of what stands there.
     looked: Vec<Arc<Run>>,
+    written: Shelves,
+}
+
+/// What was written into a folder, and below it, whose listing has not been held against it.
+struct Shelf {
+    folder: String,
+    /// Names, a folder's with its `/`, and lengths.
+    names: Vec<(String, Option<u64>)>,
+}
+
+/// What was written, held against the listings of the service: some give an object another name than they were told.
+#[derive(Default)]
+struct Shelves {
+    /// Each lies in the one before it.
+    open: Vec<Shelf>,
+    missing: Vec<String>,
+    notes: Vec<String>,
+}
+
+impl Shelves {
+    /// Records come in order of their keys, so that a folder is complete when something outside of it comes.
+    fn add(&mut self, tree: &ObjectTree, path: &str, len: Option<u64>) {
+        let name = path.strip_suffix('/').unwrap_or(path).rsplit('/').next().unwrap_or(path).len();
+        let (folder, name) = path.split_at(path.len() - name - usize::from(path.ends_with('/')));
+        while self.open.last().is_some_and(|last| !folder.starts_with(last.folder.as_str())) {
+            self.close_last(tree);
+        }
+        if self.open.last().is_none_or(|last| last.folder != folder) {
+            self.open.push(Shelf { folder: folder.to_owned(), names: Vec::new() });
+        }
+        if let Some(last) = self.open.last_mut() {
+            last.names.push((name.to_owned(), len));
+        }
+    }
+
+    fn close_last(&mut self, tree: &ObjectTree) {
+        let Some(Shelf { folder, names }) = self.open.pop() else { return };
+        let at = if folder.is_empty() { "the target itself" } else { folder.as_str() };
+        let listed = match tree.list(&folder) {
+            Ok(listed) => listed,
+            Err(error) => {
+                let words = format!("{at} cannot be listed, so nobody looked at what stands there now: {error}");
+                // Who may write may not be allowed to look.
+                let is_right = error.kind() == io::ErrorKind::PermissionDenied;
+                return if is_right { self.notes.push(words) } else { self.missing.push(words) };
+            }
+        };
+        let listed: HashMap<String, Option<u64>> =
+            listed.into_iter().map(|entry| (entry.name, entry.version.map(|version| version.bytes))).collect();
+        for (name, len) in names {
+            let path = format!("{folder}{name}");
+            let found = match listed.get(&name) {
+                Some(found) => Some(*found),
+                // Some never list such names.
+                None if name.starts_with('.') && len.is_some() => {
+                    tree.version(&path).ok().map(|version| Some(version.bytes))
+                }
+                None => None,
+            };
+            let path = KeyCodec::Path.show(path.as_bytes());
+            match (found, len) {
+                (None, _) => {
+                    self.missing.push(format!("{path}: it was written, and the service lists nothing of that name"));
+                }
+                (Some(Some(found)), Some(len)) if found != len => {
+                    self.missing.push(format!("{path}: {len} bytes were written, and the service has {found}"));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+/// Counts what is read.
+struct Counted<'a> {
+    inner: &'a mut dyn Read,
+    bytes: u64,
+}
+
+impl Read for Counted<'_> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.inner.read(buffer)?;
+        self.bytes += read as u64;
+        Ok(read)
+    }
 }
 
 impl RemoteTargetSession {
     pub(super) fn new(remote: Remote, plan: &TargetPlan) -> Self {
         let part = plan.attributes.get(SELECTION).cloned();
-        Self { remote, overwrite: plan.overwrite, bare: 0, make_equal: plan.make_equal, part, looked: Vec::new() }
+        let (overwrite, make_equal) = (plan.overwrite, plan.make_equal);
+        Self { remote, overwrite, bare: 0, make_equal, part, looked: Vec::new(), written: Shelves::default() }
     }
 }
 
@@ -377,12 +491,17 @@ impl TargetSession for RemoteTargetSession {
         let unseen = self.looked.iter().flat_map(|run| all(&run.missing));
         let unseen: Vec<String> = unseen.map(|what| format!("{UNSEEN}: {what}")).collect();
         // What is there and should not be may be there still.
-        let missing = if self.make_equal {
+        let mut missing = if self.make_equal {
             unseen
         } else {
             notes.extend(unseen);
             Vec::new()
         };
+        while !self.written.open.is_empty() {
+            self.written.close_last(&self.remote.0);
+        }
+        missing.append(&mut self.written.missing);
+        notes.append(&mut self.written.notes);
         Ok(TargetEnd { missing, notes, ..TargetEnd::default() })
     }
 }
@@ -409,21 +528,29 @@ impl RemoteWriter<'_> {
         if before && self.session.overwrite == Overwrite::Never {
             return Ok(Written::Existed);
         }
+        let mut written = None;
         match attributes.kind {
             Kind::Directory => tree.make_folder(path).map_err(|error| error.to_string())?,
             Kind::File if attributes.hardlink.is_none() && attributes.extents.is_none() => {
                 let inline = content.unwrap_or_default();
                 match stream {
-                    None => tree.write(path, &mut &*inline).map_err(|error| error.to_string())?,
+                    None => {
+                        tree.write(path, &mut &*inline).map_err(|error| error.to_string())?;
+                        written = Some(inline.len() as u64);
+                    }
                     Some(None) => return Err("its content was taken already".to_owned()),
                     Some(Some(mut stream)) => {
                         let mut rest = stream.open().map_err(|error| error.to_string())?;
-                        tree.write(path, &mut inline.chain(&mut rest)).map_err(|error| error.to_string())?;
+                        let mut whole = inline.chain(&mut rest);
+                        let mut counted = Counted { inner: &mut whole, bytes: 0 };
+                        tree.write(path, &mut counted).map_err(|error| error.to_string())?;
+                        written = Some(counted.bytes);
                     }
                 }
             }
             _ => return Err("links, sparse and special files can only be written to a local directory".to_owned()),
         }
+        self.session.written.add(&self.session.remote.0, path, written);
         Ok(if before { Written::Replaced } else { Written::Inserted })
     }
 }

@@ -110,6 +110,10 @@ fn of_io(error: std::io::Error) -> Error {
     Error::new(ErrorKind::Unexpected, "sftp").set_source(error).set_temporary()
 }
 
+/// What is said where a listing's answer is not understood.
+pub(super) const UNREADABLE_NAME: &str =
+    "the folder cannot be listed: a name in it is not UTF-8, or the server does not keep to the protocol";
+
 fn unsupported() -> Error {
     Error::new(ErrorKind::Unsupported, "SFTP has no such operation")
 }
@@ -181,7 +185,8 @@ impl Service for Files {
     }
 
     fn write(&self, _: &OperationContext, path: &str, options: OpWrite) -> Result<Self::Writer> {
-        Ok(Writer { files: self.clone(), path: self.path(path), is_new: options.if_not_exists(), open: None })
+        let (files, path) = (self.clone(), self.path(path));
+        Ok(Writer { files, path, is_new: options.if_not_exists(), open: None, written: 0, broken: None })
     }
 
     fn delete(&self, _: &OperationContext) -> Result<Self::Deleter> {
@@ -189,7 +194,7 @@ impl Service for Files {
     }
 
     fn list(&self, _: &OperationContext, path: &str, _: OpList) -> Result<Self::Lister> {
-        Ok(Lister { files: self.clone(), folder: path.to_owned(), entries: None })
+        Ok(Lister { files: self.clone(), folder: path.to_owned(), entries: None, broke: false })
     }
 
     fn copy(&self, _: &OperationContext, _: &str, _: &str, _: OpCopy) -> Result<Self::Copier> {
@@ -256,9 +261,41 @@ struct Writer {
     /// Whether the name must not be taken.
     is_new: bool,
     open: Option<(Pin<Box<TokioCompatFile>>, Lent)>,
+    written: u64,
+    /// Why nothing can be written on: what was under way when it failed may be there or not, so that a second try of the same bytes
+    /// would leave a hole, or have them twice.
+    broken: Option<String>,
 }
 
 impl Writer {
+    fn still_whole(&self) -> Result<()> {
+        match &self.broken {
+            None => Ok(()),
+            Some(why) => Err(Error::new(ErrorKind::Unexpected, format!("sftp: {why}"))),
+        }
+    }
+
+    fn breaks(&mut self, error: std::io::Error) -> Error {
+        self.broken = Some(error.to_string());
+        of_io(error)
+    }
+
+    /// Whether the file is as long as what was written of it.
+    async fn is_long_enough(&self, lent: &mut Lent) -> Result<()> {
+        let found = lent.sftp().fs().metadata(&self.path).await;
+        let len = match lent.heard(found) {
+            Ok(found) => found.len(),
+            // Whoever may write may not be allowed to look.
+            Err(SftpError::SftpError(SftpErrorKind::PermDenied, _)) => None,
+            Err(error) => return Err(told(error)),
+        };
+        if len.is_some_and(|len| len != self.written) {
+            let text = format!("{} bytes were written and {} are there", self.written, len.unwrap_or(0));
+            return Err(Error::new(ErrorKind::Unexpected, text));
+        }
+        Ok(())
+    }
+
     async fn file(&mut self) -> Result<&mut (Pin<Box<TokioCompatFile>>, Lent)> {
         if self.open.is_none() {
             self.open = Some(self.begin().await?);
@@ -302,20 +339,38 @@ impl Writer {
 
 impl oio::Write for Writer {
     async fn write(&mut self, bytes: Buffer) -> Result<()> {
+        self.still_whole()?;
         let (file, lent) = self.file().await?;
         lent.asks();
+        let len = bytes.len() as u64;
         for part in bytes {
-            file.write_all(&part).await.map_err(of_io)?;
+            if let Err(error) = file.write_all(&part).await {
+                return Err(self.breaks(error));
+            }
         }
+        // An error belongs to the bytes that it is about.
+        if let Err(error) = file.flush().await {
+            return Err(self.breaks(error));
+        }
+        self.written += len;
         Ok(())
     }
 
     async fn close(&mut self) -> Result<Metadata> {
-        let (file, lent) = self.file().await?;
-        lent.asks();
-        file.shutdown().await.map_err(of_io)?;
-        lent.answered();
-        self.open = None;
+        self.still_whole()?;
+        let (file, _) = self.file().await?;
+        if let Err(error) = file.shutdown().await {
+            return Err(self.breaks(error));
+        }
+        if let Some((file, mut lent)) = self.open.take() {
+            drop(file);
+            lent.answered();
+            let looked = self.is_long_enough(&mut lent).await;
+            if let Err(error) = &looked {
+                self.broken = Some(error.to_string());
+            }
+            looked?;
+        }
         Ok(MetadataBuilder::unknown().build())
     }
 
@@ -342,15 +397,23 @@ impl oio::OneShotDelete for Deleter {
     }
 }
 
+/// What stands for something that is neither file nor folder, as the content type of its entry: a listing of `OpenDAL`'s looks by
+/// itself at what it does not know, and leaves it out or takes it for a file.
+pub(super) const LINK_TO_A_FOLDER: &str = "inode/symlink; to=folder";
+pub(super) const LINK_TO_NOTHING: &str = "inode/symlink; to=nothing";
+pub(super) const SPECIAL: &str = "inode/special";
+
 /// A folder's entries, read as a whole: whoever walks them may ask for something else between two, by the same connection.
 struct Lister {
     files: Files,
     folder: String,
     entries: Option<vec::IntoIter<oio::Entry>>,
+    /// Whether an answer could not be understood before.
+    broke: bool,
 }
 
 impl Lister {
-    async fn entries(&self) -> Result<Vec<oio::Entry>> {
+    async fn entries(&mut self) -> Result<Vec<oio::Entry>> {
         let mut lent = self.files.lend().await?;
         let opened = lent.sftp().fs().open_dir(self.files.path(&self.folder)).await;
         let found = match lent.heard(opened) {
@@ -358,15 +421,28 @@ impl Lister {
             Err(error) if is_absent(&error) => return Ok(Vec::new()),
             Err(error) => return Err(told(error)),
         };
-        let found = lent.heard(found).map_err(told)?;
+        let found = match lent.heard(found) {
+            // The line may have broken, once.
+            Err(error @ SftpError::BackgroundTaskFailure(_)) if self.broke => {
+                let text = format!("{}: {UNREADABLE_NAME}", self.folder);
+                return Err(Error::new(ErrorKind::Unexpected, text).set_source(error));
+            }
+            found => {
+                self.broke = matches!(found, Err(SftpError::BackgroundTaskFailure(_)));
+                found.map_err(told)?
+            }
+        };
         let prefix = if self.folder == "/" { "" } else { self.folder.as_str() };
         let mut entries = Vec::with_capacity(found.len());
         for entry in found {
-            let metadata = metadata_of(entry.metadata())?;
             let Some(name) = entry.filename().to_str() else {
                 let text = format!("a name in `{}` is not UTF-8: {}", self.folder, entry.filename().display());
                 return Err(Error::new(ErrorKind::Unexpected, text));
             };
+            let mut metadata = metadata_of(entry.metadata())?;
+            if metadata.mode() == EntryMode::Unknown {
+                metadata = self.behind(&mut lent, &format!("{prefix}{name}")).await?;
+            }
             match name {
                 ".." => {}
                 "." => entries.push(oio::Entry::new(&self.folder, metadata)),
@@ -375,6 +451,32 @@ impl Lister {
             }
         }
         Ok(entries)
+    }
+
+    /// Of a link to a file that file's; of anything else an entry that says what it is.
+    async fn behind(&self, lent: &mut Lent, name: &str) -> Result<Metadata> {
+        let path = self.files.path(name);
+        let itself = lent.sftp().fs().symlink_metadata(&path).await;
+        let is_link = match lent.heard(itself) {
+            Ok(found) => found.file_type().is_some_and(|kind| kind.is_symlink()),
+            Err(SftpError::SftpError(..)) => true,
+            Err(error) => return Err(told(error)),
+        };
+        let found = lent.sftp().fs().metadata(&path).await;
+        let kind = match lent.heard(found) {
+            Ok(found) => match metadata_of(found)? {
+                metadata if metadata.is_file() => return Ok(metadata),
+                metadata if metadata.is_dir() && is_link => LINK_TO_A_FOLDER,
+                metadata if metadata.is_dir() => return Ok(metadata),
+                _ => SPECIAL,
+            },
+            Err(SftpError::SftpError(..)) if is_link => LINK_TO_NOTHING,
+            Err(SftpError::SftpError(..)) => SPECIAL,
+            Err(error) => return Err(told(error)),
+        };
+        let mut metadata = MetadataBuilder::file(0);
+        metadata.content_type(kind.to_owned());
+        Ok(metadata.build())
     }
 }
 

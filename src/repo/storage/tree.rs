@@ -1,6 +1,8 @@
 //! Objects that are no repository: what people keep at a service, listed, read and written as it is, with the same ways of
 //! naming a place, credentials, limits of time and retries as a repository has.
 
+#[cfg(feature = "sftp")]
+use super::sftp;
 use super::{
     StorageOptions,
     failure::{Secrets, io_error},
@@ -45,6 +47,9 @@ const READ_BYTES: u64 = 4 << 20;
 
 /// What is handed over at once of an object that is written.
 const WRITE_BYTES: usize = 8 << 20;
+
+/// The longest object that is written with one request where there is no other way: it is held in memory, to be sent again.
+const ONE_REQUEST_BYTES: u64 = 1 << 30;
 
 /// What such a location is.
 #[derive(Debug)]
@@ -94,6 +99,8 @@ pub struct TreeEntry {
     pub name: String,
     /// Which version it is, if it is an object and the listing says so.
     pub version: Option<ObjectVersion>,
+    /// Why it is no object that could be read, if it is none.
+    pub odd: Option<&'static str>,
 }
 
 impl std::fmt::Debug for ObjectTree {
@@ -197,12 +204,16 @@ impl ObjectTree {
     /// The names in a folder (empty for the whole, else with its `/`) that can be told, in any order; an absent folder is an empty
     /// one.
     pub fn list(&self, folder: &str) -> io::Result<Vec<TreeEntry>> {
-        let mut entries = self.list_all(folder)?;
+        let mut entries = match self.list_all(folder) {
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            entries => entries?,
+        };
         entries.retain(|entry| !entry.name.is_empty() && is_tellable(&format!("{folder}{}", entry.name)));
         Ok(entries)
     }
 
-    /// The same with what cannot be told, and without a name with the content that stands under the folder's own.
+    /// The same with what cannot be told, and without a name with the content that stands under the folder's own. `NotFound` of a
+    /// folder that is absent where there are folders: not of the whole.
     pub fn list_all(&self, folder: &str) -> io::Result<Vec<TreeEntry>> {
         let (operator, path) = (self.operator.clone(), if folder.is_empty() { "/".to_owned() } else { told(folder)? });
         let listed = self.ask(async move { operator.lister(&path).await?.try_collect::<Vec<_>>().await });
@@ -210,7 +221,10 @@ impl ObjectTree {
             Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
             listed => listed?,
         };
-        let has_folders = WITH_FOLDERS.contains(&self.operator.info().scheme());
+        if listed.is_empty() && !folder.is_empty() && self.has_folders() {
+            self.must_be_there(folder)?;
+        }
+        let has_folders = self.has_folders();
         let mut found = Vec::new();
         for entry in listed {
             let Some(name) = entry.path().strip_prefix(folder) else { continue };
@@ -220,12 +234,14 @@ impl ObjectTree {
                 name.is_empty() || folder.is_empty() && name == "/" && (has_folders || version.etag.is_some());
             if is_itself {
                 if self.holds_content(folder, &version)? {
-                    found.push(TreeEntry { name: String::new(), version: None });
+                    found.push(TreeEntry { name: String::new(), version: None, odd: None });
                 }
                 continue;
             }
             let tells = entry.metadata().is_file() && (version.etag.is_some() || version.modified.is_some());
-            found.push(TreeEntry { name: name.to_owned(), version: tells.then_some(version) });
+            let odd = self.odd(entry.metadata());
+            let version = (tells && odd.is_none()).then_some(version);
+            found.push(TreeEntry { name: name.to_owned(), version, odd });
         }
         Ok(found)
     }
@@ -245,10 +261,40 @@ impl ObjectTree {
         }
     }
 
+    fn has_folders(&self) -> bool {
+        WITH_FOLDERS.contains(&self.operator.info().scheme())
+    }
+
+    /// A folder's listing has the folder itself in it: services say of one that they do not show, or that went, only that there is
+    /// nothing.
+    fn must_be_there(&self, folder: &str) -> io::Result<()> {
+        let (operator, path) = (self.operator.clone(), folder.to_owned());
+        self.ask(async move { operator.stat(&path).await })?;
+        if self.operator.info().scheme() == "webdav" {
+            return Err(io::Error::other("the service has no listing of it"));
+        }
+        Ok(())
+    }
+
+    /// What an entry is that is neither file nor folder.
+    fn odd(&self, metadata: &Metadata) -> Option<&'static str> {
+        #[cfg(feature = "sftp")]
+        if self.operator.info().scheme() == "sftp" {
+            return match metadata.content_type()? {
+                sftp::LINK_TO_A_FOLDER => Some("is a link to a folder, which is not followed"),
+                sftp::LINK_TO_NOTHING => Some("is a link that leads to nothing, or to what may not be looked at"),
+                sftp::SPECIAL => Some("is a special file, which is not kept"),
+                _ => None,
+            };
+        }
+        let _ = metadata;
+        None
+    }
+
     /// Every object below a folder (empty for the whole, else with its `/`), by its name below it, in any order.
     pub fn list_below(&self, folder: &str) -> io::Result<Vec<TreeEntry>> {
         let (operator, path) = (self.operator.clone(), if folder.is_empty() { "/" } else { folder }.to_owned());
-        let below = folder.to_owned();
+        let (below, tree) = (folder.to_owned(), self.clone());
         let listed = self.ask(async move {
             let options = ListOptions { recursive: true, ..ListOptions::default() };
             let mut entries = operator.lister_options(&path, options).await?;
@@ -256,8 +302,9 @@ impl ObjectTree {
             while let Some(entry) = entries.try_next().await? {
                 let name = entry.path().strip_prefix(&below).filter(|name| !name.is_empty() && !name.ends_with('/'));
                 if let Some(name) = name.filter(|_| entry.metadata().is_file()) {
-                    let version = Some(ObjectVersion::of(entry.metadata()));
-                    found.push(TreeEntry { name: name.to_owned(), version });
+                    let odd = tree.odd(entry.metadata());
+                    let version = odd.is_none().then(|| ObjectVersion::of(entry.metadata()));
+                    found.push(TreeEntry { name: name.to_owned(), version, odd });
                 }
             }
             Ok(found)
@@ -357,9 +404,10 @@ impl ObjectTree {
     fn write_as(&self, name: &str, content: &mut dyn Read, mut options: WriteOptions) -> io::Result<()> {
         let aside = self.aside(&told(name)?)?;
         let (operator, path) = (self.operator.clone(), aside.clone().unwrap_or_else(|| name.to_owned()));
-        if self.operator.info().capability().write_can_multi {
-            options.chunk = Some(WRITE_BYTES);
+        if !self.operator.info().capability().write_can_multi {
+            return self.write_at_once(name, aside, content, options);
         }
+        options.chunk = Some(WRITE_BYTES);
         let mut writer = self.ask(async move { operator.writer_options(&path, options).await })?;
         let outcome = loop {
             let mut bytes = Vec::with_capacity(WRITE_BYTES.min(64 << 10));
@@ -390,6 +438,40 @@ impl ObjectTree {
             }
             closed
         });
+        self.give_its_name(name, aside, outcome)
+    }
+
+    /// Where the service takes an object with one request alone.
+    fn write_at_once(
+        &self,
+        name: &str,
+        aside: Option<String>,
+        content: &mut dyn Read,
+        options: WriteOptions,
+    ) -> io::Result<()> {
+        let (mut pieces, mut len) = (Vec::new(), 0);
+        loop {
+            let mut bytes = Vec::with_capacity(64 << 10);
+            if content.take(WRITE_BYTES as u64).read_to_end(&mut bytes)? == 0 {
+                break;
+            }
+            len += bytes.len() as u64;
+            if len > ONE_REQUEST_BYTES {
+                let most = ONE_REQUEST_BYTES >> 20;
+                let words = format!(
+                    "this service takes an object with one request only, and this one is longer than {most} MiB"
+                );
+                return Err(io::Error::new(ErrorKind::FileTooLarge, words));
+            }
+            pieces.push(Bytes::from(bytes));
+        }
+        let (operator, path) = (self.operator.clone(), aside.clone().unwrap_or_else(|| name.to_owned()));
+        let whole = Buffer::from(pieces);
+        let outcome = self.ask(async move { operator.write_options(&path, whole, options).await.map(drop) });
+        self.give_its_name(name, aside, outcome)
+    }
+
+    fn give_its_name(&self, name: &str, aside: Option<String>, outcome: io::Result<()>) -> io::Result<()> {
         let Some(aside) = aside else { return outcome };
         let (operator, from, to) = (self.operator.clone(), aside.clone(), name.to_owned());
         let outcome = outcome.and_then(|()| self.ask(async move { operator.rename(&from, &to).await }));

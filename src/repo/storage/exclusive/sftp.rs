@@ -5,7 +5,7 @@ use super::temporary_name;
 use crate::repo::storage::{
     Created, Listed,
     local::TEMPORARY,
-    sftp::{Connections, is_absent, make_folder},
+    sftp::{Connections, UNREADABLE_NAME, is_absent, make_folder},
 };
 use futures::TryStreamExt;
 use openssh_sftp_client::{Error, Sftp, error::SftpErrorKind, metadata::MetaData};
@@ -72,12 +72,23 @@ impl Linker {
     /// Lists one folder (empty for the whole, else with its `/`); links are followed. Where something that is no folder stands in its
     /// place, that is what is listed.
     pub async fn entries(&self, folder: &str) -> io::Result<Entries> {
-        let mut lent = self.connections.lend().await?;
-        let done = self.entries_by(lent.sftp(), folder).await;
-        if done.is_ok() {
-            lent.answered();
+        let mut before = None;
+        loop {
+            let mut lent = self.connections.lend().await?;
+            let done = self.entries_by(lent.sftp(), folder).await;
+            match done {
+                Ok(_) => lent.answered(),
+                // The line may have broken, once; it does not pass where an answer is not understood.
+                Err(error) if error.kind() == ErrorKind::InvalidData => {
+                    if before.replace(()).is_none() {
+                        continue;
+                    }
+                    return Err(io::Error::other(format!("{folder}: {error}")));
+                }
+                Err(_) => {}
+            }
+            return done;
         }
-        done
     }
 
     async fn entries_by(&self, client: &Sftp, folder: &str) -> io::Result<Entries> {
@@ -95,7 +106,7 @@ impl Linker {
             Err(error) => return Err(io_error(error)),
         };
         let mut entries = pin!(opened.read_dir());
-        while let Some(entry) = entries.try_next().await.map_err(io_error)? {
+        while let Some(entry) = entries.try_next().await.map_err(of_listing)? {
             let name = entry.filename().to_string_lossy();
             let full = format!("{folder}{name}");
             if name == "." || name == ".." || full == TEMPORARY.trim_end_matches('/') {
@@ -177,6 +188,15 @@ async fn link(client: &Sftp, temporary: &Path, target: &Path) -> io::Result<Crea
             Ok(_) => Ok(Created::Exists),
             Err(_) => Err(io_error(error)),
         },
+    }
+}
+
+fn of_listing(error: Error) -> io::Error {
+    match error {
+        Error::BackgroundTaskFailure(_) => {
+            io::Error::new(ErrorKind::InvalidData, format!("{UNREADABLE_NAME} ({error})"))
+        }
+        error => io_error(error),
     }
 }
 

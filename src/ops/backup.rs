@@ -474,7 +474,7 @@ pub fn backup(
         (&id, &scope_hash),
         parent.as_ref(),
         options,
-        (outcome.records, outcome.bytes),
+        (outcome.records, outcome.bytes, stats.deleted),
         abilities.reads_once,
     )?;
     match &verdict {

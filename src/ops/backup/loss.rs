@@ -27,6 +27,8 @@ struct Change {
     bytes_before: u64,
     records_now: u64,
     bytes_now: u64,
+    /// How many of the records from before are known to be gone, whatever is new.
+    deleted: u64,
     /// Records that are there even where nothing is.
     bare: u64,
     /// Whether it is a stream: its one record is there, whatever came.
@@ -36,7 +38,7 @@ struct Change {
 impl Change {
     /// What of it is a loss that nobody would expect, in words.
     fn loss(&self, max_percent: u8) -> Option<String> {
-        let lost = self.records_before.saturating_sub(self.records_now);
+        let lost = self.records_before.saturating_sub(self.records_now).max(self.deleted);
         let dried_up = self.is_stream && self.bare > 0 && self.bytes_before > self.bytes_now;
         if max_percent >= 100 {
             return None;
@@ -48,8 +50,19 @@ impl Change {
                 _ => format!("all {lost} records are gone"),
             });
         }
+        let others = match self.records_now.saturating_sub(self.records_before.saturating_sub(lost)) {
+            0 => String::new(),
+            1 => " (1 other is there)".to_owned(),
+            new => format!(" ({new} others are there)"),
+        };
+        let held = self.records_before.saturating_sub(self.bare);
+        // What is replaced as a whole by about as much (a dump of another name each night) is no loss; a note in the place of a
+        // mount is.
+        if held > 1 && self.deleted >= held && (self.records_now - self.bare).saturating_mul(2) < held {
+            return Some(format!("all {held} records are gone{others}"));
+        }
         let is_much = lost > FREE && lost * 100 >= u64::from(max_percent) * self.records_before;
-        is_much.then(|| format!("{lost} of {} records are gone", self.records_before))
+        is_much.then(|| format!("{lost} of {} records are gone{others}", self.records_before))
     }
 }
 
@@ -66,14 +79,15 @@ pub(super) enum Verdict {
     Refused(String),
 }
 
-/// Judges what a run read against the newest snapshot of the source, whatever it was joined with.
+/// Judges what a run read against the newest snapshot of the source, whatever it was joined with: `now` is what it holds in
+/// records and bytes, and how many of the parent's records were not found.
 pub(super) fn judge(
     repo: &Repository,
     session: &dyn SourceSession,
     source: (&SourceId, &str),
     parent: Option<&Snapshot>,
     options: &BackupOptions,
-    now: (u64, u64),
+    now: (u64, u64, u64),
     is_stream: bool,
 ) -> Result<Verdict, OpsError> {
     let fine = Verdict::Fine { remembered: false };
@@ -114,6 +128,8 @@ pub(super) fn judge(
         bytes_before: before.collections.iter().map(|c| c.bytes).sum(),
         records_now: now.0,
         bytes_now: now.1,
+        // Against another snapshot nobody compared.
+        deleted: if parent.is_some_and(|parent| parent.id == before.id) { now.2 } else { 0 },
         bare: session.bare_records(),
         is_stream,
     };
@@ -153,7 +169,8 @@ mod tests {
     use super::*;
 
     fn change(records_before: u64, records_now: u64) -> Change {
-        Change { records_before, bytes_before: 10, records_now, bytes_now: 10, bare: 0, is_stream: false }
+        let deleted = records_before.saturating_sub(records_now);
+        Change { records_before, bytes_before: 10, records_now, bytes_now: 10, deleted, bare: 0, is_stream: false }
     }
 
     #[test]
@@ -164,6 +181,24 @@ mod tests {
         for (before, now) in [(0, 0), (5, 1), (1999, 999), (3000, 1501), (100, 200), (100_000, 50_001)] {
             assert_eq!(change(before, now).loss(50), None, "{before} to {now}");
         }
+    }
+
+    #[test]
+    fn what_is_new_makes_up_for_nothing_that_is_gone() {
+        let replaced = |before, deleted, now| Change { deleted, ..change(before, now) }.loss(50);
+        assert_eq!(replaced(300, 300, 1).as_deref(), Some("all 300 records are gone (1 other is there)"));
+        assert_eq!(
+            replaced(3000, 3000, 2900).as_deref(),
+            Some("3000 of 3000 records are gone (2900 others are there)")
+        );
+        assert!(replaced(5000, 2500, 9000).is_some());
+        assert!(replaced(3, 3, 1).is_some());
+        for (before, deleted, now) in [(1, 1, 1), (2, 2, 1), (900, 900, 450), (900, 899, 1), (5000, 2499, 5000)] {
+            assert_eq!(replaced(before, deleted, now), None, "{deleted} of {before}, then {now}");
+        }
+        let marked = Change { bare: 1, deleted: 900, ..change(901, 2) };
+        assert_eq!(marked.loss(50).as_deref(), Some("all 900 records are gone (1 other is there)"));
+        assert_eq!(marked.loss(100), None);
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! Sizes, counts and times as we show them.
 
-pub use crate::record::units::{parse_duration, parse_rate, parse_size};
+pub use crate::record::units::{parse_age, parse_duration, parse_rate, parse_size};
 
 use crate::record::Timestamp;
 

@@ -59,6 +59,32 @@ pub fn parse_duration(text: &str) -> Result<Duration, String> {
     Duration::try_from(duration).map_err(|_| wrong())
 }
 
+/// [`parse_duration`] of an age by which something is dropped: `m` is refused, which is months in other programs.
+///
+/// # Errors
+/// As [`parse_duration`].
+pub fn parse_age(text: &str) -> Result<Duration, String> {
+    match bare_m(text) {
+        None => parse_duration(text),
+        Some(number) => Err(format!(
+            "`{text}`: `m` may be minutes or months (restic and borg mean months): write {number}min, or months in days ({}d)",
+            number.parse::<u64>().map_or(0, |number| number.saturating_mul(30))
+        )),
+    }
+}
+
+/// The number before a lone `m` in what is written as a friendly length of time.
+#[must_use]
+pub fn bare_m(text: &str) -> Option<&str> {
+    text.match_indices(['m', 'M']).find_map(|(at, _)| {
+        let (before, after) = (text[..at].trim_end(), &text[at + 1..]);
+        let digits = before.len() - before.trim_end_matches(|c: char| c.is_ascii_digit()).len();
+        let is_iso = text.trim_start().starts_with(['p', 'P']);
+        let is_lone = digits > 0 && !is_iso && !after.starts_with(|c: char| c.is_alphabetic());
+        is_lone.then(|| &before[before.len() - digits..])
+    })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -86,6 +112,14 @@ mod tests {
     fn rates_are_above_zero() {
         assert_eq!(parse_rate("1MiB/s"), Ok(1 << 20));
         assert!(parse_rate("0").is_err());
+    }
+
+    #[test]
+    fn ages_are_no_bare_m() {
+        assert_eq!(parse_age("90min"), Ok(Duration::from_mins(90)));
+        assert_eq!(parse_age("PT90M"), Ok(Duration::from_mins(90)));
+        assert!(parse_age("6m").unwrap_err().ends_with("write 6min, or months in days (180d)"));
+        assert_eq!((bare_m("1h 30m"), bare_m("5 ms"), bare_m("6mo"), bare_m("m")), (Some("30"), None, None, None));
     }
 
     #[test]

@@ -6,7 +6,7 @@ use crate::{
         context::Context,
         exit::{Failure, Kept as _, Status},
         show::{counted, safe},
-        units::{parse_duration, parse_size, show_count, show_duration, show_size, show_time},
+        units::{parse_age, parse_duration, parse_size, show_count, show_duration, show_size, show_time},
     },
     ops::{
         prune::{
@@ -30,13 +30,13 @@ pub struct PruneArgs {
     #[arg(long, value_name = "PERCENT", default_value = "30", value_parser = parse_percent)]
     pub max_superseded: f64,
     /// Keep every version that a stream brought in this time, and of what is older the state at each full hour (UTC)
-    #[arg(long, value_name = "AGE", value_parser = parse_duration)]
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
     pub keep_versions_within: Option<Duration>,
     /// Of versions of streams older than AGE keep the state at each full SPAN (1d: at midnight UTC) (repeatable)
     #[arg(long, value_name = "AGE:SPAN", value_parser = parse_thinning)]
     pub thin_versions: Vec<(Duration, Duration)>,
     /// Keep no version of a stream that is older than AGE: it begins then, on a base that shows that moment
-    #[arg(long, value_name = "AGE", value_parser = parse_duration)]
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
     pub drop_versions: Option<Duration>,
     /// Copy small packs together
     #[arg(long)]
@@ -57,7 +57,7 @@ pub struct PruneArgs {
     #[arg(long, value_name = "MODE", value_parser = parse_mode, default_value = "governance", requires = "extend_locks")]
     pub lock_mode: LockMode,
     /// Afterwards move data packs that no snapshot younger than this needs to another class of storage (S3)
-    #[arg(long, value_name = "AGE", value_parser = parse_duration)]
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
     pub tier_after: Option<Duration>,
     /// The class that they move to, as the service spells it
     #[arg(long, value_name = "CLASS", default_value = "GLACIER", requires = "tier_after")]
@@ -69,7 +69,7 @@ pub struct PruneArgs {
 
 fn parse_thinning(text: &str) -> Result<(Duration, Duration), String> {
     let (age, span) = text.split_once(':').ok_or("an age and a span, as 30d:1d")?;
-    let (age, span) = (parse_duration(age)?, parse_duration(span)?);
+    let (age, span) = (parse_age(age)?, parse_duration(span)?);
     if span.as_millis() == 0 { Err("a span of at least a millisecond".to_owned()) } else { Ok((age, span)) }
 }
 

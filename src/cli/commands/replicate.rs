@@ -6,7 +6,7 @@ use crate::{
         exit::{Failure, Kept as _, Status},
         interrupt,
         show::{counted, safe},
-        units::{parse_duration, show_size},
+        units::{parse_age, show_size},
     },
     ops::replicate::{ReplicateOptions, replicate},
     record::SystemClock,
@@ -26,7 +26,7 @@ pub struct ReplicateArgs {
     #[arg(short = 'n', long)]
     pub dry_run: bool,
     /// Delete from the replica what the repository has been without for so long, as this host saw it run by run (14d, 12h)
-    #[arg(long, value_name = "AGE", value_parser = parse_duration)]
+    #[arg(long, value_name = "AGE", value_parser = parse_age)]
     pub follow_deletions: Option<Duration>,
 }
 

@@ -1,7 +1,7 @@
 //! Hours, days, weeks, months and years of a time zone, and ages measured in them. The zone's rules and changes of its
 //! clock are jiff's.
 
-use crate::record::Timestamp;
+use crate::record::{Timestamp, units};
 use jiff::{Span, Zoned, tz::TimeZone};
 use serde::{Serialize, Serializer};
 use std::{fmt, str::FromStr};
@@ -107,7 +107,12 @@ impl FromStr for Age {
 
     /// Parses `30d`, `2 weeks`, `1y 6mo`, `36h`, `P1M`.
     fn from_str(text: &str) -> Result<Self, String> {
-        let wrong = || format!("`{text}` is no age: write 36h, 30d, 2 weeks or 1y 6mo (`m` is minutes, `mo` months)");
+        let wrong = || format!("`{text}` is no age: write 36h, 30d, 2 weeks or 1y 6mo (`min` is minutes, `mo` months)");
+        if let Some(number) = units::bare_m(text) {
+            return Err(format!(
+                "`{text}`: `m` may be minutes or months (restic and borg mean months): write {number}mo or {number}min"
+            ));
+        }
         let span = Span::from_str(text.trim()).map_err(|_| wrong())?;
         if span.is_negative() {
             return Err(wrong());
@@ -195,6 +200,18 @@ mod tests {
     fn what_is_no_age_is_refused() {
         for bad in ["", "0d", "-1d", "1 day ago", "1", "x", "1m2"] {
             assert!(bad.parse::<Age>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_letter_that_may_be_minutes_or_months_is_refused_with_both_spellings() {
+        for bad in ["6m", "6 m", "1y2m", "2y5m7d3h", "1h 30m", "6M"] {
+            let refused = bad.parse::<Age>().unwrap_err();
+            assert!(refused.contains("mo or ") && refused.contains("min"), "{refused}");
+        }
+        assert!("1y2m".parse::<Age>().unwrap_err().ends_with("write 2mo or 2min"));
+        for good in ["6mo", "6min", "6 minutes", "1 month", "P1M", "PT6M", "1y 6mo"] {
+            assert!(good.parse::<Age>().is_ok(), "{good}");
         }
     }
 

@@ -516,6 +516,52 @@ fn a_snapshot_that_stands_without_a_damaged_revision_is_not_let_go() {
 }
 
 #[test]
+fn what_may_hold_a_snapshot_and_cannot_be_read_keeps_it() {
+    for flag in [&["--hold"][..], &["--lock-until", "2126-01-01T00:00:00Z"]] {
+        for knows in [false, true] {
+            for vanishes in [false, true] {
+                // What vanished on a host that never saw it was never there.
+                if vanishes && !knows {
+                    continue;
+                }
+                let world = World::new();
+                folder(&world);
+                let id = world.backup(&["files:s"]);
+                world.backup(&["files:s"]);
+                world.ok(&[&["tag", &id], flag].concat());
+                let held = world.repo().join(format!("snapshots/{id}/1"));
+                if vanishes {
+                    fs::remove_file(&held).unwrap();
+                } else {
+                    junk(&held);
+                }
+                if !knows {
+                    forget_catalog(&world);
+                }
+                let forget = ["forget", "--keep-last", "1", "--prune"];
+                let ran = world.run(&forget);
+                // Where the catalog still stands for it, the policy itself keeps it.
+                let code = if knows && !vanishes { 0 } else { 3 };
+                assert_eq!(ran.code, Some(code), "{flag:?} {knows} {vanishes}: {ran:?}");
+                assert!(code == 0 || ran.err.contains("stays"), "{ran:?}");
+                world.run(&["forget", "--force", &id]).fails(if code == 0 { 2 } else { 3 }, &[]);
+                assert_eq!(world.snapshots().len(), 2, "{flag:?} {knows} {vanishes}");
+                world.run(&["tag", &id, "--add", "x"]).fails(1, &["snapshots/", "repair snapshots"]);
+                assert!(!held.exists() || fs::read(&held).unwrap() == b"junk");
+                assert!(!world.repo().join(format!("snapshots/{id}/2")).exists());
+                world.ok(&["repair", "snapshots"]);
+                world.ok(&["repair", "objects"]);
+                forget_catalog(&world);
+                world.is_good();
+                // The hold is back, or a person took away what nobody can read.
+                let ran = world.ok(&forget);
+                assert_eq!(world.snapshots().len(), if knows { 2 } else { 1 }, "{ran:?}");
+            }
+        }
+    }
+}
+
+#[test]
 fn what_only_the_catalog_holds_is_put_back_and_not_let_go() {
     let world = World::new();
     folder(&world);
@@ -927,4 +973,40 @@ fn what_is_no_object_is_told_of_once_and_a_repair_names_the_way_on() {
     for repair in ["objects", "snapshots"] {
         world.run(&["repair", repair]).fails(3, &[&id, "repair snapshots` on a host", "forget --damaged ID"]);
     }
+}
+
+/// Root may read anything: then somebody else does.
+#[cfg(target_os = "linux")]
+fn as_somebody(world: &World, args: &[&str]) -> Ran {
+    use std::os::unix::process::CommandExt as _;
+    let mut command = world.command(args);
+    if rustix::process::getuid().is_root() {
+        command.uid(65534).gid(65534);
+    }
+    Ran::from(command.output().unwrap())
+}
+
+#[cfg(target_os = "linux")]
+#[test]
+fn a_pack_that_storage_does_not_give_is_named_by_the_repair_and_missing_to_nobody() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let world = World::new();
+    folder(&world);
+    world.backup(&["files:s"]);
+    let pack = data_pack(&world);
+    assert!(std::process::Command::new("chmod").args(["-R", "a+rwX"]).arg(world.path("")).status().unwrap().success());
+    fs::set_permissions(&pack, fs::Permissions::from_mode(0o000)).unwrap();
+    let name = pack.strip_prefix(world.repo()).unwrap().to_str().unwrap().to_owned();
+    as_somebody(&world, &["verify", "--read-data"]).fails(1, &[]).says(&[&name, "Permission denied"]);
+    for args in [&["repair", "packs"][..], &["repair", "packs", "--dry-run"]] {
+        let ran = as_somebody(&world, args);
+        assert_eq!(ran.code, Some(3), "{args:?}: {ran:?}");
+        let said = format!("{}{}", ran.out, ran.err);
+        assert!(said.contains(&name) && said.contains("Permission denied"), "{args:?}: {said}");
+    }
+    let keyless = as_somebody(&world, &["verify", "--keyless"]).fails(1, &[]).says(&[&name, "Permission denied"]);
+    assert!(!keyless.out.contains("is missing"), "{keyless:?}");
+    fs::set_permissions(&pack, fs::Permissions::from_mode(0o644)).unwrap();
+    as_somebody(&world, &["repair", "packs"]).fails(0, &[]);
+    world.is_good();
 }

@@ -144,6 +144,52 @@ fn a_source_that_is_not_there_is_refused_until_that_is_accepted() {
 }
 
 #[test]
+fn what_is_new_in_the_place_of_a_source_does_not_hide_that_it_is_gone() {
+    let world = World::new();
+    fill(&world, "s", 30);
+    world.backup(&["files:s"]);
+    fs::rename(world.path("s"), world.path("real")).unwrap();
+    write(&world.path("s/NOT_MOUNTED"), "the disk is not mounted");
+    world.run(&["backup", "files:s"]).fails(1, &["lost most", "all 30 records are gone", "1 other is there"]);
+    world.run(&["backup", "files:s", "--dry-run"]).fails(0, &["would be refused"]);
+    assert_eq!(world.snapshots().len(), 1);
+    fs::remove_dir_all(world.path("s")).unwrap();
+    // Another disk in its place.
+    fs::rename(world.path("real"), world.path("s")).unwrap();
+    fill(&world, "s", 1200);
+    world.backup(&["files:s"]);
+    fs::remove_dir_all(world.path("s")).unwrap();
+    fill(&world, "s/other", 1300);
+    world.run(&["backup", "files:s"]).fails(1, &["1200 of 1201 records are gone", "1301 others are there"]);
+    world.run(&["backup", "files:s", "--accept-deletions"]).fails(0, &["accepted"]);
+    // A dump of another name each night is none of that.
+    for night in 0..3 {
+        let _ = fs::remove_dir_all(world.path("dumps"));
+        write(&world.path(&format!("dumps/{night}.sql")), "rows");
+        world.ok(&["backup", "files:dumps"]);
+    }
+}
+
+#[test]
+fn an_age_in_a_letter_that_is_minutes_or_months_forgets_nothing() {
+    let world = World::new();
+    fill(&world, "s", 1);
+    let newest = world.backup(&["files:s"]);
+    let old = dated(&world, &newest, 100);
+    let both = ["6mo or 6min"];
+    world.run(&["forget", "--keep-within", "6m"]).fails(2, &both);
+    world.run(&["forget", "--keep-within-daily", "1y6m"]).fails(2, &both);
+    world.run(&["forget", "--max-age", "6m"]).fails(2, &both);
+    world.run(&["prune", "--drop-versions", "6m"]).fails(2, &["6min", "180d"]);
+    world.run(&["prune", "--thin-versions", "6m:1d"]).fails(2, &["6min", "180d"]);
+    assert_eq!(ids(&Json::Array(world.snapshots())), [old, newest.clone()]);
+    world.ok(&["forget", "--keep-within", "6mo"]);
+    assert_eq!(world.snapshots().len(), 2);
+    world.ok(&["forget", "--keep-within", "6min"]);
+    assert_eq!(ids(&Json::Array(world.snapshots())), [newest]);
+}
+
+#[test]
 fn losing_more_than_a_thousand_and_half_is_refused_and_remembered_once_accepted() {
     let world = World::new();
     let rows = |rows: u32| {

@@ -72,7 +72,7 @@ pub(super) fn read_packs(
 ) -> Result<HashSet<ObjectName>, OpsError> {
     let mut packs: Vec<(ObjectName, u64)> = repo.packs()?.into_iter().map(|info| (info.name, info.bytes)).collect();
     packs.sort_unstable();
-    let chosen = choose(repo, &packs, options.read_data)?;
+    let chosen = choose(repo, &packs, options.read_data, outcome)?;
     progress.phase(&Phase {
         kind: PhaseKind::ReadingPacks,
         object: String::new(),
@@ -136,8 +136,14 @@ pub(super) fn read_packs(
 }
 
 /// Which packs are read. A share by cursor takes the packs behind the cursor in name order, round and round, so that n
-/// runs read every pack that stood through them once.
-fn choose(repo: &Repository, packs: &[(ObjectName, u64)], read: ReadData) -> Result<Vec<(ObjectName, u64)>, OpsError> {
+/// runs read every pack that stood through them once. Where no earlier run is remembered (a catalog that is made anew each time)
+/// it begins anywhere, so that runs that never hear of each other still come to every pack.
+fn choose(
+    repo: &Repository,
+    packs: &[(ObjectName, u64)],
+    read: ReadData,
+    outcome: &mut VerifyOutcome,
+) -> Result<Vec<(ObjectName, u64)>, OpsError> {
     Ok(match read {
         ReadData::None => Vec::new(),
         ReadData::All => packs.to_vec(),
@@ -149,7 +155,19 @@ fn choose(repo: &Repository, packs: &[(ObjectName, u64)], read: ReadData) -> Res
         ReadData::OneIn(n) => {
             let wanted = packs.len().div_ceil(n.max(1) as usize);
             let cursor = repo.note(CURSOR)?.and_then(|text| ObjectName::from_str(&text).ok());
-            let start = cursor.map_or(0, |cursor| packs.partition_point(|(name, _)| *name <= cursor));
+            let start = if let Some(cursor) = cursor {
+                packs.partition_point(|(name, _)| *name <= cursor)
+            } else {
+                if n > 1 {
+                    outcome.notes.push(
+                        "which share was read before is not known on this host: where this one begins was chosen by chance"
+                            .to_owned(),
+                    );
+                }
+                let salt = blake3::hash(&repo.clock().now().as_millis().to_le_bytes());
+                let salt = salt.as_bytes().iter().take(7).fold(0, |all, byte| all << 8 | usize::from(*byte));
+                salt % packs.len().max(1)
+            };
             packs.iter().cycle().skip(start).take(wanted).copied().collect()
         }
     })
@@ -181,6 +199,8 @@ pub(super) fn keyless(storage: &Storage, outcome: &mut VerifyOutcome, progress: 
     });
     let mut named: BTreeMap<ObjectName, u64> = BTreeMap::new();
     let mut seen: HashMap<ObjectName, u64> = HashMap::new();
+    // What is there and could not be read.
+    let mut refused: HashSet<ObjectName> = HashSet::new();
     for listed in objects {
         if progress.cancelled() {
             return Err(OpsError::Interrupted);
@@ -194,6 +214,7 @@ pub(super) fn keyless(storage: &Storage, outcome: &mut VerifyOutcome, progress: 
                 continue;
             }
             Err(error) => {
+                refused.extend(pack::parse_path(&listed.name));
                 finding(outcome, listed.name, error);
                 continue;
             }
@@ -208,6 +229,7 @@ pub(super) fn keyless(storage: &Storage, outcome: &mut VerifyOutcome, progress: 
     outcome.packs_read = (seen.len() as u64).saturating_sub(outcome.archived);
     for (name, bytes) in named {
         match seen.get(&name) {
+            None if refused.contains(&name) => {}
             None => finding(outcome, pack::path(&name), "is missing: an index object names it"),
             Some(&stored) if stored != bytes => {
                 finding(outcome, pack::path(&name), format!("has {stored} bytes; the index says {bytes}"));

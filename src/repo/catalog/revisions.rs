@@ -95,10 +95,19 @@ impl Catalog {
 
     /// The revisions of one snapshot that are not gone, highest first.
     pub fn revisions_of(&self, snapshot: &SnapshotId) -> Result<Vec<Revision>, RepoError> {
+        self.read_revisions_of(snapshot, "gone = 0")
+    }
+
+    /// The revisions of one snapshot, gone or not, highest first.
+    pub fn held_revisions_of(&self, snapshot: &SnapshotId) -> Result<Vec<Revision>, RepoError> {
+        self.read_revisions_of(snapshot, "1")
+    }
+
+    fn read_revisions_of(&self, snapshot: &SnapshotId, which: &str) -> Result<Vec<Revision>, RepoError> {
         self.read(|connection| {
-            let mut statement = connection.prepare_cached(
-                "SELECT revision, kind, sealed FROM revisions WHERE snapshot = ?1 AND gone = 0 ORDER BY revision DESC",
-            )?;
+            let mut statement = connection.prepare_cached(&format!(
+                "SELECT revision, kind, sealed FROM revisions WHERE snapshot = ?1 AND {which} ORDER BY revision DESC"
+            ))?;
             let revisions = statement.query_map(params![snapshot.0], |row| {
                 Ok(Revision {
                     snapshot: *snapshot,

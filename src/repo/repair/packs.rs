@@ -98,6 +98,8 @@ struct Saving<'a> {
     marked: HashSet<ObjectName>,
     /// What is damaged, and why.
     problems: BTreeMap<ObjectName, String>,
+    /// Of these, what storage did not give just now: it may be whole, and is a home all the same.
+    refused: BTreeMap<ObjectName, Trouble>,
     saved: SavedPacks,
 }
 
@@ -117,6 +119,7 @@ impl<'a> Saving<'a> {
             listed,
             marked: marks.into_iter().flat_map(|mark| mark.packs).collect(),
             problems: BTreeMap::new(),
+            refused: BTreeMap::new(),
             saved: SavedPacks::default(),
         })
     }
@@ -133,6 +136,10 @@ impl<'a> Saving<'a> {
             self.problems.retain(|name, _| is_named(prefixes, name));
         }
         self.heal(go_on)?;
+        let refused = std::mem::take(&mut self.refused);
+        self.saved
+            .unseen
+            .extend(refused.into_iter().filter(|(name, _)| self.problems.contains_key(name)).map(|it| it.1));
         if let Some(session) = self.session {
             // From here on none of them is a home.
             let _ = session.distrust_unreadable();
@@ -211,7 +218,12 @@ impl<'a> Saving<'a> {
             ) => {
                 self.saved.unseen.push(error.into());
             }
-            Err(error) if error.is_of_one_object() => drop(self.problems.insert(name, error.to_string())),
+            Err(error) if error.is_of_one_object() => {
+                self.problems.insert(name, error.to_string());
+                if matches!(error, RepoError::Storage { .. }) {
+                    self.refused.insert(name, error.into());
+                }
+            }
             Err(error) => return Err(error),
         }
         Ok(())

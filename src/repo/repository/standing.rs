@@ -49,6 +49,10 @@ pub(super) struct Standing {
     pub problems: Vec<String>,
     /// Of these, what could not be opened.
     pub unopened: Vec<String>,
+    /// The revisions that somebody may have made and that cannot be read, each with what is wrong.
+    pub unread: Vec<(u64, String)>,
+    /// What is not in storage as it was, but stands in this host's catalog above what counts; only as read from storage.
+    pub remembered: Option<Manifest>,
     /// The feature of the highest revision that this program does not know.
     pub unknown: Option<RepoError>,
 }
@@ -90,6 +94,9 @@ impl Inner {
                     let text = format!("a snapshot's revision cannot be opened: {error}");
                     standing.problems.push(text.clone());
                     standing.unopened.push(text);
+                    if !matches!(error, RepoError::Forged { .. }) {
+                        standing.unread.push((revision.revision, error.to_string()));
+                    }
                     continue;
                 }
             };
@@ -163,13 +170,13 @@ impl Inner {
         &self,
         id: &SnapshotId,
         number: u64,
-        bad: &mut Vec<String>,
+        bad: &mut Vec<(u64, RepoError)>,
     ) -> Result<Option<Revision>, RepoError> {
         match self.fetch_revision(id, number) {
             Ok(revision) => Ok(Some(revision)),
             Err(RepoError::Missing { .. }) => Ok(None),
             Err(error @ (RepoError::Damaged { .. } | RepoError::Forged { .. })) => {
-                bad.push(error.to_string());
+                bad.push((number, error));
                 Ok(None)
             }
             Err(error) => Err(error),
@@ -207,15 +214,56 @@ impl Inner {
         if !standing.forgotten {
             // A void says what became of it, whatever lies beside.
             if !revisions.iter().any(|it| it.kind == RevisionKind::Void) {
-                standing.unopened.extend_from_slice(&unreadable);
+                standing.unopened.extend(unreadable.iter().map(|(_, error)| error.to_string()));
             }
-            standing.problems.append(&mut unreadable);
+            let may_say = unreadable.iter().filter(|(_, error)| !matches!(error, RepoError::Forged { .. }));
+            standing.unread.extend(may_say.map(|(number, error)| (*number, error.to_string())));
+            standing.problems.extend(unreadable.iter().map(|(_, error)| error.to_string()));
+            self.remember_above(id, &revisions, &mut standing)?;
         }
         Ok(standing)
     }
 
+    /// Looks into this host's catalog for the revisions that storage lost or cannot give any more: what one of them said above
+    /// what counts, a hold or a lock, is not taken back by damage.
+    fn remember_above(&self, id: &SnapshotId, there: &[&Revision], standing: &mut Standing) -> Result<(), RepoError> {
+        let Some(counts) = standing.manifest.as_ref().map(|manifest| manifest.revision) else { return Ok(()) };
+        standing.unread.retain(|(number, _)| *number > counts);
+        let mut known = self.catalog.held_revisions_of(id)?;
+        known.retain(|it| {
+            let is_there = there.iter().any(|other| other.revision == it.revision);
+            it.kind == RevisionKind::Manifest && it.revision > counts && !is_there && self.open_revision(it).is_ok()
+        });
+        if known.is_empty() {
+            return Ok(());
+        }
+        standing.unread.retain(|(number, _)| known.iter().all(|it| it.revision != *number));
+        let mut all: Vec<&Revision> = there.iter().copied().chain(&known).collect();
+        all.sort_by_key(|it| std::cmp::Reverse(it.revision));
+        let was = self.standing(&all, &|lease| self.squash_state_now(lease))?;
+        standing.remembered = was.manifest.filter(|manifest| manifest.revision > counts);
+        Ok(())
+    }
+
     /// The revision that a change starts from, and the number of the next.
+    ///
+    /// # Errors
+    /// [`RepoError::Damaged`] also where a revision above it was lost that this host still knows: a change would bury what it
+    /// said.
     pub(in crate::repo) fn writable(&self, id: &SnapshotId) -> Result<(Manifest, u64), RepoError> {
+        let (manifest, next, remembered) = self.writable_or_lost(id)?;
+        match remembered {
+            None => Ok((manifest, next)),
+            Some(lost) => Err(RepoError::damaged(
+                names::revision_path(id, lost.revision),
+                "it is not in storage as it was, and what it says of its snapshot is not passed over: this host's catalog \
+                 holds it, so that `rekeep repair snapshots` here writes it again",
+            )),
+        }
+    }
+
+    /// [`Self::writable`], giving also the revision above that storage lost and this host knows.
+    fn writable_or_lost(&self, id: &SnapshotId) -> Result<(Manifest, u64, Option<Manifest>), RepoError> {
         let mut standing = self.standing_now(id)?;
         if let Some(lease) = standing.pending
             && self.storage.len(&lease::end_path(&lease))?.is_some()
@@ -225,7 +273,7 @@ impl Inner {
             standing = self.standing_now(id)?;
         }
         if faults::is_broken(Rule::NothingAbovePending) && standing.pending.is_some() {
-            return self.above_pending(id, &standing);
+            return self.above_pending(id, &standing).map(|(manifest, next)| (manifest, next, None));
         }
         if let Some(lease) = standing.pending {
             return Err(RepoError::Pending { id: *id, lease });
@@ -238,7 +286,20 @@ impl Inner {
             return Err(error);
         }
         match standing.manifest {
-            Some(manifest) if !standing.forgotten => manifest.may_be_changed().map(|()| (manifest, standing.next)),
+            Some(manifest) if !standing.forgotten => {
+                manifest.may_be_changed()?;
+                if let Some((number, problem)) = standing.unread.first() {
+                    return Err(RepoError::damaged(
+                        names::revision_path(id, *number),
+                        format!(
+                            "it cannot be read, and may hold or lock its snapshot, which therefore stays as it is: `rekeep \
+                             repair snapshots` on a host that saw it writes it again, and `rekeep repair objects` takes it \
+                             away, and what it said with it ({problem})"
+                        ),
+                    ));
+                }
+                Ok((manifest, standing.next, standing.remembered))
+            }
             _ if standing.unopened.is_empty() => Err(RepoError::NoSnapshot { name: id.to_string() }),
             _ => Err(RepoError::damaged(format!("snapshots/{id}"), standing.unopened.join("; "))),
         }
@@ -274,10 +335,11 @@ impl Inner {
 
     pub(super) fn forget(&self, id: &SnapshotId) -> Result<(), RepoError> {
         for _ in 0..MAX_RACES {
-            let (old, revision) = match self.writable(id) {
+            let (counts, revision, remembered) = match self.writable_or_lost(id) {
                 Err(RepoError::NoSnapshot { .. }) if self.standing_now(id)?.forgotten => return Ok(()),
                 other => other?,
             };
+            let old = remembered.unwrap_or(counts);
             let now = self.clock.now();
             if old.hold {
                 return Err(RepoError::Held { id: *id });

@@ -43,7 +43,7 @@ impl WriteSession {
             let (old, revision) = match inner.writable(id) {
                 Ok(writable) => writable,
                 Err(RepoError::NoSnapshot { .. }) => return left("it was forgotten meanwhile"),
-                Err(error @ (RepoError::Pending { .. } | RepoError::Contended { .. })) => {
+                Err(error @ (RepoError::Pending { .. } | RepoError::Contended { .. } | RepoError::Damaged { .. })) => {
                     return left(&error.to_string());
                 }
                 Err(error) => return Err(error),

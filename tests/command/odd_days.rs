@@ -154,14 +154,20 @@ fn what_is_new_in_the_place_of_a_source_does_not_hide_that_it_is_gone() {
     world.run(&["backup", "files:s", "--dry-run"]).fails(0, &["would be refused"]);
     assert_eq!(world.snapshots().len(), 1);
     fs::remove_dir_all(world.path("s")).unwrap();
-    // Another disk in its place.
     fs::rename(world.path("real"), world.path("s")).unwrap();
     fill(&world, "s", 1200);
     world.backup(&["files:s"]);
-    fs::remove_dir_all(world.path("s")).unwrap();
-    fill(&world, "s/other", 1300);
-    world.run(&["backup", "files:s"]).fails(1, &["1200 of 1201 records are gone", "1301 others are there"]);
+    fs::rename(world.path("s"), world.path("real")).unwrap();
+    fill(&world, "s/other", 300);
+    world.run(&["backup", "files:s"]).fails(1, &["all 1200 records are gone", "301 others are there"]);
     world.run(&["backup", "files:s", "--accept-deletions"]).fails(0, &["accepted"]);
+    // A folder that bears another name is no loss.
+    fs::remove_dir_all(world.path("s")).unwrap();
+    fs::create_dir(world.path("s")).unwrap();
+    fs::rename(world.path("real"), world.path("s/pictures")).unwrap();
+    world.backup(&["files:s"]);
+    fs::rename(world.path("s/pictures"), world.path("s/photos")).unwrap();
+    world.backup(&["files:s"]);
     // A dump of another name each night is none of that.
     for night in 0..3 {
         let _ = fs::remove_dir_all(world.path("dumps"));

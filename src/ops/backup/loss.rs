@@ -38,7 +38,10 @@ struct Change {
 impl Change {
     /// What of it is a loss that nobody would expect, in words.
     fn loss(&self, max_percent: u8) -> Option<String> {
-        let lost = self.records_before.saturating_sub(self.records_now).max(self.deleted);
+        let fewer = self.records_before.saturating_sub(self.records_now);
+        // What is replaced by about as much was moved, renamed or made anew; a few others make up for nothing.
+        let new = (self.records_now + self.deleted).saturating_sub(self.records_before);
+        let lost = if new.saturating_mul(2) < self.deleted { self.deleted.max(fewer) } else { fewer };
         let dried_up = self.is_stream && self.bare > 0 && self.bytes_before > self.bytes_now;
         if max_percent >= 100 {
             return None;
@@ -187,11 +190,9 @@ mod tests {
     fn what_is_new_makes_up_for_nothing_that_is_gone() {
         let replaced = |before, deleted, now| Change { deleted, ..change(before, now) }.loss(50);
         assert_eq!(replaced(300, 300, 1).as_deref(), Some("all 300 records are gone (1 other is there)"));
-        assert_eq!(
-            replaced(3000, 3000, 2900).as_deref(),
-            Some("3000 of 3000 records are gone (2900 others are there)")
-        );
-        assert!(replaced(5000, 2500, 9000).is_some());
+        assert_eq!(replaced(3000, 3000, 1400).as_deref(), Some("all 3000 records are gone (1400 others are there)"));
+        assert!(replaced(5000, 2600, 3000).is_some());
+        assert_eq!((replaced(3000, 3000, 2900), replaced(5000, 2500, 9000)), (None, None), "renamed, say");
         assert!(replaced(3, 3, 1).is_some());
         for (before, deleted, now) in [(1, 1, 1), (2, 2, 1), (900, 900, 450), (900, 899, 1), (5000, 2499, 5000)] {
             assert_eq!(replaced(before, deleted, now), None, "{deleted} of {before}, then {now}");

@@ -216,7 +216,10 @@ impl Inner {
             if !revisions.iter().any(|it| it.kind == RevisionKind::Void) {
                 standing.unopened.extend(unreadable.iter().map(|(_, error)| error.to_string()));
             }
-            let may_say = unreadable.iter().filter(|(_, error)| !matches!(error, RepoError::Forged { .. }));
+            // Numbers follow each other: behind a gap nobody may have made one.
+            let may_say = unreadable
+                .iter()
+                .filter(|(number, error)| *number < next && !matches!(error, RepoError::Forged { .. }));
             standing.unread.extend(may_say.map(|(number, error)| (*number, error.to_string())));
             standing.problems.extend(unreadable.iter().map(|(_, error)| error.to_string()));
             self.remember_above(id, &revisions, &mut standing)?;

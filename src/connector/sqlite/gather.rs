@@ -8,7 +8,7 @@ use super::{
     damage::{leaves, list},
     page::Leaf,
     plan::Plan,
-    proof::is_bad_page,
+    proof::{is_bad_page, meets_bad_page},
     quote::ident,
 };
 use crate::record::KeyRange;
@@ -38,7 +38,7 @@ pub(super) struct Gathering<'a> {
 impl Gathering<'_> {
     pub(super) fn run(&self) -> rusqlite::Result<Gathered> {
         match self.gather_here() {
-            Err(error) if is_bad_page(&error) && self.account.is_some() => self.gather_elsewhere(),
+            Err(error) if self.account.is_some() && meets_bad_page(self.connection, &error) => self.gather_elsewhere(),
             done => done,
         }
     }

@@ -39,7 +39,9 @@ pub(super) fn prove(connection: &Connection, plan: &Plan) -> rusqlite::Result<Pr
         Ok((_, Some(found))) => return Ok(Proof::Damaged(found.show(plan))),
         Ok((sum, None)) => sum,
         // Of a table without rowids this is the table: whoever reads it says what cannot be read.
-        Err(error) if is_bad_page(&error) && plan.table.without_rowid => return Ok(Proof::SortsOtherwise),
+        Err(error) if meets_bad_page(connection, &error) && plan.table.without_rowid => {
+            return Ok(Proof::SortsOtherwise);
+        }
         Err(error) if is_bad_page(&error) => {
             return Ok(Proof::Differs(format!("the index `{index}` of its key cannot be read ({error})")));
         }
@@ -48,7 +50,7 @@ pub(super) fn prove(connection: &Connection, plan: &Plan) -> rusqlite::Result<Pr
     if !plan.table.without_rowid {
         let of_table = match sum(connection, plan, &format!("{} NOT INDEXED", plan.from()), false) {
             Ok((sum, _)) => sum,
-            Err(error) if is_bad_page(&error) => return Ok(Proof::SortsOtherwise),
+            Err(error) if meets_bad_page(connection, &error) => return Ok(Proof::SortsOtherwise),
             Err(error) => return Err(error),
         };
         if of_index.rows != of_table.rows {
@@ -69,7 +71,7 @@ pub(super) fn prove_sorted(connection: &Connection, plan: &Plan) -> rusqlite::Re
     match out_of_order(connection, plan) {
         Ok(found) => Ok(found.map_or(Proof::SortsOtherwise, |found| Proof::Damaged(found.show(plan)))),
         // Whoever reads it says what cannot be read.
-        Err(error) if is_bad_page(&error) => Ok(Proof::SortsOtherwise),
+        Err(error) if meets_bad_page(connection, &error) => Ok(Proof::SortsOtherwise),
         Err(error) => Err(error),
     }
 }
@@ -86,6 +88,17 @@ pub(super) fn is_bad_page(error: &rusqlite::Error) -> bool {
         Some(error) => error.code == ErrorCode::DatabaseCorrupt,
         None => false,
     }
+}
+
+/// The same where the connection reads on: SQLite looks at a page's cells when it comes into the connection's cache, and never again while
+/// it is there, so the next who reads it would get whatever lies in it.
+pub(super) fn meets_bad_page(connection: &Connection, error: &rusqlite::Error) -> bool {
+    let is_bad = is_bad_page(error);
+    if is_bad {
+        // What cannot be let go is in use, and was looked at before.
+        let _ = connection.execute_batch("PRAGMA shrink_memory");
+    }
+    is_bad
 }
 
 /// Adds up what is read there; with `ordered` also what of it stands out of order.

@@ -16,7 +16,7 @@ use super::{
     page::{Fields, Leaf},
     pages::Places,
     plan::{Order, Plan},
-    proof::is_bad_page,
+    proof::{is_bad_page, meets_bad_page},
     shared::{SharedConnection, lock},
 };
 use crate::connector::Recall;
@@ -176,7 +176,9 @@ impl TableStream {
             } else {
                 self.begin_by_pages(&connection);
                 match self.fill_by_pages(&connection, batch) {
-                    Err(error) if is_bad_page(&error) && self.listener.is_some() => self.meet_damage(&connection),
+                    Err(error) if self.listener.is_some() && meets_bad_page(&connection, &error) => {
+                        self.meet_damage(&connection);
+                    }
                     filled => filled?,
                 }
             }
@@ -230,7 +232,7 @@ impl TableStream {
         let filled = self.fill_in_order(connection, batch);
         let is_read = std::mem::replace(&mut self.position, Position::Open) == Position::Done;
         let damage = match filled {
-            Err(error) if is_bad_page(&error) => Some(error),
+            Err(error) if meets_bad_page(connection, &error) => Some(error),
             filled => filled.map(|()| None)?,
         };
         if !is_read && damage.is_none() {

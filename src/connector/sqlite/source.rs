@@ -6,7 +6,7 @@ use super::{
     error::{io, reading},
     memory::Memory,
     plan::{Order, Plan, PlanError, register_key_function},
-    proof::{Proof, is_bad_page, prove, prove_sorted},
+    proof::{Proof, is_bad_page, meets_bad_page, prove, prove_sorted},
     scan::TableStream,
     schema::{Encoding, Object, Schema, Table},
     shared::{SharedConnection, lock},
@@ -255,7 +255,7 @@ fn describe(
     let mut guesses = Vec::with_capacity(plans.len());
     for plan in plans {
         let guess = match guess_records(connection, plan) {
-            Err(error) if is_bad_page(&error) => None,
+            Err(error) if meets_bad_page(connection, &error) => None,
             guess => guess.map_err(fail)?,
         };
         guesses.push(guess);

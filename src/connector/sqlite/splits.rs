@@ -3,7 +3,7 @@
 use super::{
     error::reading,
     plan::{Order, Plan},
-    proof::is_bad_page,
+    proof::meets_bad_page,
 };
 use crate::{
     connector::ConnectorError,
@@ -22,7 +22,7 @@ pub(super) fn splits(connection: &Connection, plan: &Plan, parts: usize) -> Resu
     };
     let found = match found {
         // Whoever reads the table says what cannot be read.
-        Err(error) if is_bad_page(&error) => Ok(Vec::new()),
+        Err(error) if meets_bad_page(connection, &error) => Ok(Vec::new()),
         found => found,
     };
     let mut keys = found.map_err(|error| reading(&format!("table `{}`", plan.table.name), &error))?;

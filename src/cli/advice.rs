@@ -6,7 +6,7 @@ use crate::{
     report::{ErrorKind, Remedy, Trouble, TroubleKind, Warning, WarningKind},
 };
 
-const DAMAGE: &str = "`rekeep verify --read-data` lists all damage and what mends it; `rekeep restore --keep-going` gives everything that is intact. A \
+const DAMAGE: &str = "`rekeep verify --read-data` lists all damage and what mends it (`rekeep repair snapshots` on a host that saw it: what was said of a snapshot; `rekeep repair objects` takes it away); `rekeep restore --keep-going` gives everything that is intact. A \
      backup passes over a damaged parent and stores what still exists again";
 
 /// What to do after an error of this kind.

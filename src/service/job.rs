@@ -1,6 +1,6 @@
 //! What the service does as jobs: what was asked for, how far it is, what came of it.
 
-use crate::record::Timestamp;
+use crate::{ops::OpsError, record::Timestamp, report::ErrorKind};
 use serde::{Deserialize, Serialize};
 use serde_json::Value as Json;
 
@@ -255,4 +255,21 @@ pub(super) struct Done {
     pub(super) records: u64,
     /// Their bytes.
     pub(super) bytes: u64,
+}
+
+/// Whether trying again may help.
+pub(super) fn may_pass(error: &OpsError) -> bool {
+    let kind = error.kind();
+    !kind.is_usage()
+        && !matches!(
+            kind,
+            ErrorKind::Interrupted
+                | ErrorKind::WrongPassword
+                | ErrorKind::RoleLacks
+                | ErrorKind::NewerFormat
+                | ErrorKind::SourceLost
+                | ErrorKind::Internal
+                | ErrorKind::NoRepository
+                | ErrorKind::NoSnapshot
+        )
 }

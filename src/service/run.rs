@@ -5,7 +5,7 @@ use super::{
     audit::Entry,
     config::Config,
     hooks,
-    job::{Done, Ending, JobState, NewJob, StoredJob, Work},
+    job::{Done, Ending, JobState, NewJob, StoredJob, Work, may_pass},
     notify,
     perform::{self, Made},
     restore::{self, RestorePlan},
@@ -25,23 +25,6 @@ use std::{
     },
     time::{Duration, Instant},
 };
-
-/// Whether trying again may help.
-pub(super) fn may_pass(error: &OpsError) -> bool {
-    let kind = error.kind();
-    !kind.is_usage()
-        && !matches!(
-            kind,
-            ErrorKind::Interrupted
-                | ErrorKind::WrongPassword
-                | ErrorKind::RoleLacks
-                | ErrorKind::NewerFormat
-                | ErrorKind::SourceLost
-                | ErrorKind::Internal
-                | ErrorKind::NoRepository
-                | ErrorKind::NoSnapshot
-        )
-}
 
 /// A run as it is counted.
 pub(super) fn ended<'a>(work: &'a Work, ending: &'a Ending, began: Timestamp, at: Timestamp) -> Ended<'a> {

@@ -26,7 +26,7 @@ fn a_routine_comes_in_from_a_bucket_and_files_go_out_to_one() {
     let fixture = format!("{}/tests/fixtures/asb/source-ns2_00000.asb", env!("CARGO_MANIFEST_DIR"));
     let whole = std::fs::read(fixture).unwrap();
     let records = whole.split(|byte| *byte == b'\n').filter(|line| line.starts_with(b"+ d ")).count() as u32;
-    let more = "Version 3.1\n# namespace source-ns2\n+ n source-ns2\n+ d AAECAwQFBgcICQoLDA0ODxAREhM=\n+ g 1\n+ t 0\n+ b 1\n\
+    let more = "Version 3.1\n# namespace source-ns2\n# first-file\n+ n source-ns2\n+ d AAECAwQFBgcICQoLDA0ODxAREhM=\n+ g 1\n+ t 0\n+ b 1\n\
                 - I x 5\n";
     let bucket = s3::at(server.port, "backups/routine");
     for (name, text) in [

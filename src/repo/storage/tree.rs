@@ -117,6 +117,12 @@ pub fn is_tellable(name: &str) -> bool {
     name.is_empty() || !name.starts_with('/') && normalize_path(name) == name && !name.split('/').any(is_dots)
 }
 
+/// Whether an object that stands for a folder may hold anything. Listings of some services do not tell the length of such.
+fn holds_content(listed: &ObjectVersion) -> bool {
+    let is_empty = listed.etag.as_deref().is_none_or(|etag| etag.trim_matches('"') == MARK_OF_NOTHING);
+    listed.bytes > 0 || !is_empty
+}
+
 fn told(name: &str) -> io::Result<String> {
     if is_tellable(name) { Ok(name.to_owned()) } else { Err(io::Error::new(ErrorKind::InvalidInput, UNTELLABLE)) }
 }
@@ -233,8 +239,9 @@ impl ObjectTree {
             let is_itself =
                 name.is_empty() || folder.is_empty() && name == "/" && (has_folders || version.etag.is_some());
             if is_itself {
-                if self.holds_content(folder, &version)? {
-                    found.push(TreeEntry { name: String::new(), version: None, odd: None });
+                if holds_content(&version) {
+                    let version = (version.bytes > 0).then_some(version);
+                    found.push(TreeEntry { name: String::new(), version, odd: None });
                 }
                 continue;
             }
@@ -244,21 +251,6 @@ impl ObjectTree {
             found.push(TreeEntry { name: name.to_owned(), version, odd });
         }
         Ok(found)
-    }
-
-    /// Whether an object that stands for a folder holds anything. Listings of some services do not tell the length of such.
-    fn holds_content(&self, folder: &str, listed: &ObjectVersion) -> io::Result<bool> {
-        if listed.etag.as_deref().is_none_or(|etag| etag.trim_matches('"') == MARK_OF_NOTHING) {
-            return Ok(false);
-        }
-        if listed.bytes > 0 || folder.is_empty() {
-            return Ok(listed.bytes > 0);
-        }
-        match self.version(folder) {
-            Ok(version) => Ok(version.bytes > 0),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
-            Err(error) => Err(error),
-        }
     }
 
     fn has_folders(&self) -> bool {

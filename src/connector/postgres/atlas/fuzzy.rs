@@ -2,9 +2,9 @@
 //! sweep. Why this is a backup: `docs/atlasdb.md`, "Without one state".
 
 use super::{
+    contradiction::{contradiction, say_foreign},
     ground::{Ground, Tables},
     guard::Guard,
-    source::{contradiction, say_foreign},
     timelock::Giver,
     timestamps::{FileStream, StoreAttributes, Timestamps},
 };

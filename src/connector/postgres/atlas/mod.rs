@@ -5,6 +5,7 @@ mod clean;
 mod codec;
 mod config;
 mod connector;
+mod contradiction;
 mod fates;
 mod file;
 mod foreseen;

@@ -4,10 +4,11 @@
 use super::{
     CONNECTOR,
     clean::{self, Cleaned, Cleaning, TRANSACTIONS},
+    contradiction::say_contradiction,
     foreseen::Foreseen,
     ground::{Ground, Keeper, physical},
     place::{Said, StorePlace},
-    source::{AtlasSource, say_contradiction},
+    source::AtlasSource,
     timelock::Giver,
     timestamps::{COLLECTION, FileTaker, GIVEN_BY_STORE, StoreAttributes, Timestamps},
 };
